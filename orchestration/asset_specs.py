@@ -1,0 +1,67 @@
+"""How a declared table looks as a Dagster asset: one answer for every layer.
+
+What belongs here: keys, owners, groups, kinds, tags, column schema. What does not: how the asset is
+computed, or when.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from orchestration.declarations import Table
+
+POOL = "lakehouse_write"
+"""Pool of every op that writes to the lakehouse; its limit of 1 is set in dagster.yaml."""
+
+KINDS: Mapping[str, frozenset[str]] = {
+    "raw": frozenset({"duckdb", "parquet"}),
+    "staged": frozenset({"dbt", "duckdb"}),
+    "features": frozenset({"dbt", "duckdb"}),
+    "training": frozenset({"dbt", "duckdb"}),
+}
+
+
+def asset_key(table: Table) -> dg.AssetKey:
+    """``<layer>/<table>``."""
+    return dg.AssetKey(list(table.asset_path))
+
+
+def declared_schema(table: Table) -> dg.TableSchema:
+    """The documented columns, for the UI's column list."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                c.name, c.data_type, description=c.description, tags={"classification": c.classification}
+            )
+            for c in table.columns
+        ]
+    )
+
+
+def spec_attributes(table: Table) -> dict[str, Any]:
+    """Arguments of ``AssetSpec`` (but key, deps and partitions) that follow from the declaration."""
+    kinds = set(KINDS[table.layer])
+    if table.meta.ingest is not None:
+        kinds |= {table.meta.ingest.format} - {"table"}
+    metadata: dict[str, Any] = {
+        "dagster/column_schema": declared_schema(table),
+        "dagster/table_name": f"lake.{table.schema}.{table.name}",
+        "declared_in": table.file,
+    }
+    view = table.meta.feature_view
+    if view is not None:
+        metadata |= {
+            "entity": ", ".join(view.entity),
+            "timestamp": view.timestamp,
+            "ttl": str(view.ttl),
+            "online": view.online,
+        }
+    return {
+        "group_name": table.layer,
+        "owners": [table.meta.owner],
+        "description": table.description,
+        "kinds": kinds,
+        "tags": {"layer": table.layer, **dict.fromkeys(table.tags, "")},
+        "metadata": metadata,
+    }

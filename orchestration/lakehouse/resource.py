@@ -1,0 +1,131 @@
+"""The Dagster resource that opens the lakehouse."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TypeVar
+
+import duckdb
+from dagster import ResourceDependency
+from dagster_duckdb import DuckDBResource
+
+from orchestration.lakehouse.attachment import LAKE, Attachment
+from orchestration.settings import Settings
+
+T = TypeVar("T")
+
+_CONFLICTS = ("database is locked", "transaction conflict", "could not serialize", "conflict on")
+
+
+def is_lock_conflict(error: duckdb.Error) -> bool:
+    """True when another writer was in the way and trying again can succeed."""
+    message = str(error).lower()
+    return any(text in message for text in _CONFLICTS)
+
+
+def retry_on_conflict(work: Callable[[], T], timeout_seconds: float) -> T:
+    """Run ``work`` again, after a growing random pause, while another writer is in the way.
+
+    Raises:
+        duckdb.Error: The conflict outlasted ``timeout_seconds``, or the error is of another kind.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    pause = 0.05
+    while True:
+        try:
+            return work()
+        except duckdb.Error as error:
+            if not is_lock_conflict(error) or time.monotonic() + pause > deadline:
+                raise
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, 2.0)
+
+
+class LakehouseResource(DuckDBResource):
+    """Connections to the lakehouse: attached as ``lake``, closed whatever happens.
+
+    Built on ``DuckDBResource``, so whatever takes one takes this. ``get_connection`` gives a
+    read-write connection; ``reader`` one that cannot write.
+    """
+
+    database: str = ":memory:"
+    settings: ResourceDependency[Settings]
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "LakehouseResource":
+        """The resource for these settings; they are no part of its config, as they hold secrets."""
+        return cls(settings=settings)
+
+    @property
+    def attachment(self) -> Attachment:
+        """How the lakehouse is reached."""
+        return Attachment(self.settings)
+
+    @classmethod
+    def _is_dagster_maintained(cls) -> bool:
+        return False
+
+    def open(self, *, read_only: bool = False, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
+        """An open connection; the caller closes it."""
+        attachment = self.attachment
+        con = duckdb.connect(self.database, config=attachment.config())
+        try:
+            for statement in attachment.setup_sql():
+                con.execute(statement)
+            retry_on_conflict(
+                lambda: con.execute(attachment.attach_sql(read_only=read_only, snapshot=snapshot)),
+                self.settings.lake_lock_timeout_seconds,
+            )
+            con.execute(f"use {LAKE}")
+        except BaseException:
+            con.close()
+            raise
+        return con
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-write connection, closed at the end even after an exception."""
+        with closing(self.open()) as con:
+            yield con
+
+    @contextmanager
+    def reader(self, *, snapshot: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection to the newest state, or to one snapshot.
+
+        Raises:
+            duckdb.Error: The lakehouse does not exist yet, or the snapshot has expired.
+        """
+        with closing(self.open(read_only=True, snapshot=snapshot)) as con:
+            yield con
+
+    def write(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+        """Run ``work`` in one transaction, again from its start if another writer was in the way.
+
+        Args:
+            work: Gets a connection inside an open transaction; it neither commits nor rolls back.
+
+        Returns:
+            What ``work`` returned in the attempt that committed.
+
+        Raises:
+            duckdb.Error: The conflict outlasted ``lake_lock_timeout_seconds``, or another error.
+        """
+
+        def attempt() -> T:
+            with self.transaction() as con:
+                return work(con)
+
+        return retry_on_conflict(attempt, self.settings.lake_lock_timeout_seconds)
+
+    @contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One transaction on a connection of its own: committed at the end, or rolled back whole."""
+        with self.get_connection() as con:
+            con.execute("begin")
+            try:
+                yield con
+            except BaseException:
+                con.execute("rollback")
+                raise
+            con.execute("commit")

@@ -1,0 +1,164 @@
+"""Typed settings, read from the environment.
+
+What belongs here: every setting a deployment may change, with its meaning and default. What does
+not: anything about the domain (that is declared in dbt) and anything that reads or writes data.
+"""
+
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+
+Environment = Literal["local", "staging", "production"]
+ClockMode = Literal["wall", "replay"]
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Settings(BaseSettings):
+    """All settings of the platform; each is the environment variable ``GROUNDWORK_<NAME>``.
+
+    Raises:
+        pydantic.ValidationError: A variable has a value of the wrong type, or names an unknown
+            environment or clock mode.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GROUNDWORK_", extra="forbid", frozen=True)
+
+    environment: Environment = Field(
+        "local", description="Decides which schedules and sensors start switched on."
+    )
+
+    data_dir: AbsolutePath = Field(
+        PROJECT_DIR / "data", description="Folder of everything the platform writes locally."
+    )
+    dbt_project_dir: AbsolutePath = Field(
+        PROJECT_DIR / "dbt_project", description="The dbt project: the domain in SQL and YAML."
+    )
+    soda_checks_dir: AbsolutePath = Field(
+        PROJECT_DIR / "soda_checks", description="Soda contracts, one folder a layer."
+    )
+
+    lake_catalog_postgres: SecretStr | None = Field(
+        None,
+        description="libpq connection string of a PostgreSQL lakehouse catalog; "
+        "unset: an embedded SQLite catalog under data_dir.",
+    )
+    lake_data_path: str | None = Field(
+        None, description="Folder or s3:// prefix of the lakehouse's Parquet files."
+    )
+    lake_lock_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        60.0, description="How long a writer waits for another one before it gives up."
+    )
+    dagster_postgres_url: SecretStr | None = Field(
+        None,
+        description="postgresql:// address for Dagster's own storage; unset: SQLite under data_dir.",
+    )
+
+    s3_endpoint: str | None = Field(None, description="host:port of an S3-compatible store.")
+    s3_region: str = Field("us-east-1", description="S3 region.")
+    s3_url_style: Literal["vhost", "path"] = Field("vhost", description="How buckets are addressed.")
+    s3_use_ssl: bool = Field(True, description="False only for a local test store.")
+    s3_access_key_id: SecretStr | None = Field(None, description="S3 key id.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="S3 secret.")
+
+    duckdb_threads: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Threads of one DuckDB instance; unset: one a core."
+    )
+    duckdb_memory_limit: str = Field(
+        "2GB", description="Memory of one DuckDB instance before it spills to data_dir/tmp."
+    )
+
+    clock: ClockMode | None = Field(None, description="wall or replay; unset: what dbt_project.yml declares.")
+    replay_at: AwareDatetime | None = Field(
+        None, description="The instant the replay clock stands at (ISO 8601 with offset)."
+    )
+
+    notify_webhook_url: SecretStr | None = Field(None, description="Failure messages go here, as JSON.")
+    notify_smtp_host: str | None = Field(None, description="Mail server for failure messages.")
+    notify_smtp_port: Annotated[int, Field(gt=0, lt=65536)] = Field(25, description="Its port.")
+    notify_smtp_from: str = Field("groundwork@localhost", description="Sender of failure messages.")
+    notify_after_failures: Annotated[int, Field(gt=0)] = Field(
+        1, description="Consecutive failures of an asset before its owner is told."
+    )
+
+    snapshot_retention_days: Annotated[int, Field(gt=0)] = Field(
+        30, description="How long old lakehouse snapshots stay readable."
+    )
+
+    @field_validator("duckdb_memory_limit")
+    @classmethod
+    def _has_a_unit(cls, value: str) -> str:
+        if not value.strip()[:1].isdigit() or value.strip()[-1:].lower() not in {"b", "%"}:
+            raise ValueError("expected a size with a unit, such as 2GB or 512MiB")
+        return value
+
+    @cached_property
+    def lake_dir(self) -> Path:
+        """Folder of the embedded lakehouse."""
+        return self.data_dir / "lake"
+
+    @cached_property
+    def tmp_dir(self) -> Path:
+        """Folder for spilled and intermediate files; safe to delete between runs."""
+        return self.data_dir / "tmp"
+
+    @cached_property
+    def dagster_dir(self) -> Path:
+        """Folder of Dagster's SQLite storage, logs and artifacts."""
+        return self.data_dir / "dagster"
+
+
+class Clock:
+    """The platform's clock: the wall clock, or one that stands where a replay has got to."""
+
+    def __init__(self, replay_at: datetime | None = None) -> None:
+        self._replay_at = replay_at
+
+    @property
+    def mode(self) -> ClockMode:
+        """Which clock it is."""
+        return "wall" if self._replay_at is None else "replay"
+
+    def now(self) -> datetime:
+        """The platform's present instant, in UTC."""
+        return datetime.now(UTC) if self._replay_at is None else self._replay_at.astimezone(UTC)
+
+
+def make_clock(settings: Settings, declared: dict[str, Any] | None) -> Clock:
+    """The clock that the settings ask for, or else the one that dbt_project.yml declares.
+
+    Args:
+        settings: The platform's settings.
+        declared: ``vars.groundwork.clock`` of dbt_project.yml: ``{mode, replay_at}``.
+
+    Raises:
+        ValueError: The replay clock is asked for and no instant is given anywhere.
+    """
+    declared = declared or {}
+    mode = settings.clock or declared.get("mode", "wall")
+    if mode == "wall":
+        return Clock()
+    if mode != "replay":
+        raise ValueError(
+            f"dbt_project.yml: vars.groundwork.clock.mode: found {mode!r}, expected wall or replay"
+        )
+    at = settings.replay_at or declared.get("replay_at")
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at)
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        raise ValueError(
+            "the replay clock needs an instant with an offset: set GROUNDWORK_REPLAY_AT or "
+            f"vars.groundwork.clock.replay_at in dbt_project.yml (found {at!r})"
+        )
+    return Clock(at)
