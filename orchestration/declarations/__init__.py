@@ -1,0 +1,39 @@
+"""What the dbt project declares, as strict typed models read from dbt's manifest.
+
+What belongs here: the shape of every ``config.meta`` the platform reads, and its validation. What
+does not: what is done with a declaration (ingestion, features, quality decide that themselves).
+"""
+
+from orchestration.declarations.manifest import load_declarations
+from orchestration.declarations.shapes import (
+    Classification,
+    ColumnMeta,
+    FeatureView,
+    Freshness,
+    Ingest,
+    Partition,
+    TableMeta,
+    parse_duration,
+)
+from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
+from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Layer, Table
+
+__all__ = [
+    "LAYERS",
+    "Classification",
+    "ColumnMeta",
+    "DeclarationError",
+    "Declarations",
+    "Declared",
+    "DeclaredColumn",
+    "FeatureView",
+    "Freshness",
+    "Ingest",
+    "Layer",
+    "Partition",
+    "Table",
+    "TableMeta",
+    "load_declarations",
+    "parse_duration",
+    "parse_strict",
+]

@@ -1,0 +1,133 @@
+"""From dbt's manifest to declared tables; every fault found is listed at once."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from orchestration.declarations.shapes import ColumnMeta, TableMeta
+from orchestration.declarations.strict import DeclarationError, parse_strict
+from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Layer, Table
+
+
+def _meta(node: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(node.get("config", {}).get("meta") or node.get("meta") or {})
+
+
+def _columns(node: Mapping[str, Any], file: str, key: str, faults: list[str]) -> tuple[DeclaredColumn, ...]:
+    columns = []
+    for name, column in node["columns"].items():
+        place = f"{key}.columns.{name}"
+        meta = parse_strict(ColumnMeta, _meta(column), file, f"{place}.config.meta", faults)
+        if not column.get("data_type"):
+            faults.append(f"{file}: {place}.data_type: found nothing, expected a DuckDB type")
+        if not column.get("description"):
+            faults.append(f"{file}: {place}.description: found nothing, expected a sentence")
+        if meta is not None:
+            data_type = (column.get("data_type") or "").lower()
+            columns.append(
+                DeclaredColumn(name, data_type, column.get("description", ""), meta.classification)
+            )
+    if not columns:
+        faults.append(f"{file}: {key}.columns: found nothing, expected every column of the table")
+    return tuple(columns)
+
+
+def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
+    """Every ``(key, column)`` in which a declaration names a column of its own table."""
+    if meta.ingest is not None:
+        for name in meta.ingest.primary_key:
+            yield "ingest.primary_key", name
+        for key in ("event_time", "cursor"):
+            name = getattr(meta.ingest, key)
+            if name is not None:
+                yield f"ingest.{key}", name
+    if meta.feature_view is not None:
+        for name in meta.feature_view.entity:
+            yield "feature_view.entity", name
+        yield "feature_view.timestamp", meta.feature_view.timestamp
+    if meta.freshness is not None:
+        yield "freshness.column", meta.freshness.column
+
+
+def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | None:
+    is_source = node["resource_type"] == "source"
+    file = str(node.get("patch_path") or node["original_file_path"]).split("://")[-1]
+    key = f"sources.{node['source_name']}.{node['name']}" if is_source else f"models.{node['name']}"
+    meta = parse_strict(TableMeta, _meta(node), file, f"{key}.config.meta", faults)
+    columns = _columns(node, file, key, faults)
+    if not node.get("description"):
+        faults.append(f"{file}: {key}.description: found nothing, expected a sentence")
+    if meta is None:
+        return None
+    if is_source and meta.ingest is None:
+        faults.append(f"{file}: {key}.config.meta.ingest: found nothing, expected a declaration")
+    if not is_source and meta.ingest is not None:
+        faults.append(f"{file}: {key}.config.meta.ingest: found on a model, expected on a source only")
+    if layer == "features" and meta.feature_view is None:
+        faults.append(f"{file}: {key}.config.meta.feature_view: found nothing, expected a declaration")
+    names = {c.name for c in columns}
+    faults.extend(
+        f"{file}: {key}.config.meta.{where}: found {name!r}, expected one of the table's columns"
+        for where, name in _named_columns(meta)
+        if name not in names
+    )
+    return Table(
+        unique_id=node["unique_id"],
+        layer=layer,
+        schema=node["schema"],
+        name=node["identifier"] if is_source else node["alias"],
+        description=node.get("description", ""),
+        file=file,
+        columns=columns,
+        tags=tuple(node.get("tags", ())),
+        meta=meta,
+        upstream=tuple(node.get("depends_on", {}).get("nodes", ())),
+    )
+
+
+def load_declarations(manifest: Mapping[str, Any]) -> Declarations:
+    """Read and check every declaration of a dbt manifest.
+
+    Args:
+        manifest: dbt's ``manifest.json``, parsed.
+
+    Raises:
+        DeclarationError: At least one declaration cannot be used; all faults are listed.
+    """
+    faults: list[str] = []
+    tables: dict[str, Table] = {}
+    for node in manifest["sources"].values():
+        table = _table(node, "raw", faults)
+        if table is not None:
+            tables[table.unique_id] = table
+    for node in manifest["nodes"].values():
+        if node["resource_type"] != "model":
+            continue
+        folder = PurePosixPath(node["original_file_path"].replace("\\", "/")).parts[1]
+        layer = next((name for name in LAYERS[1:] if name == folder), None)
+        if layer is None:
+            faults.append(
+                f"{node['original_file_path']}: found in folder {folder!r}, "
+                f"expected models/ and one of {', '.join(LAYERS[1:])}"
+            )
+            continue
+        table = _table(node, layer, faults)
+        if table is not None:
+            tables[table.unique_id] = table
+    declarations = Declarations(tables)
+    faults.extend(_backward_edges(declarations))
+    if faults:
+        raise DeclarationError(faults)
+    for unique_id in tables:
+        declarations.partition(unique_id)
+    return declarations
+
+
+def _backward_edges(declarations: Declarations) -> Iterator[str]:
+    for table in declarations.tables.values():
+        for parent in (declarations.tables.get(u) for u in table.upstream):
+            if parent is not None and LAYERS.index(parent.layer) > LAYERS.index(table.layer):
+                yield (
+                    f"{table.file}: models.{table.name}: found a reference to {parent.layer}.{parent.name}, "
+                    f"expected references to {table.layer} or an earlier layer"
+                )

@@ -1,0 +1,127 @@
+"""The shape of every ``config.meta`` that the platform reads."""
+
+import re
+from datetime import date, timedelta
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from orchestration.declarations.strict import Declared
+
+Classification = Literal["public", "internal", "confidential", "personal"]
+
+_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
+_DURATION = re.compile(r"^\s*(\d+)\s+(second|minute|hour|day|week)s?\s*$")
+_OWNER = re.compile(r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
+
+
+def parse_duration(value: object) -> timedelta:
+    """A length of time written as ``6 hours``, ``10 minutes``, ``28 days``.
+
+    Raises:
+        ValueError: Any other text.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError("expected a whole number and a unit, such as '6 hours'")
+    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+
+
+def _known_timezone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("expected an IANA time zone, such as America/New_York")
+    return value
+
+
+def _owner(value: str) -> str:
+    if not _OWNER.match(value):
+        raise ValueError("expected an e-mail address or team:<name>")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Owner = Annotated[str, AfterValidator(_owner)]
+
+
+class Partition(Declared):
+    """Daily partitions by ``event_time``: from ``start`` up to, not including, ``end``."""
+
+    frequency: Literal["daily"]
+    start: date
+    end: date | None = None
+    timezone: Annotated[str, AfterValidator(_known_timezone)] = "UTC"
+
+    @model_validator(mode="after")
+    def _forward(self) -> Self:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"expected end after start ({self.start}), found {self.end}")
+        return self
+
+    @property
+    def tz(self) -> ZoneInfo:
+        """The zone whose midnights part the days."""
+        return ZoneInfo(self.timezone)
+
+
+class Ingest(Declared):
+    """How one source table is read: ``sources[].tables[].config.meta.ingest``."""
+
+    uri: str = Field(min_length=1)
+    format: Literal["csv", "jsonl", "parquet", "table"]
+    compression: Literal["auto", "none", "gzip", "zip"] = "auto"
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    null_values: tuple[str, ...] = ("",)
+    encoding: str = "utf-8"
+    table: str | None = None
+    cursor: str | None = None
+    primary_key: Annotated[tuple[str, ...], Field(min_length=1)]
+    event_time: str | None = None
+    partition: Partition | None = None
+    new_columns: Literal["fail", "ignore", "evolve"] = "fail"
+    max_quarantined_share: float = Field(0.0, ge=0, le=1)
+    publication_delay: Duration = timedelta(0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.partition is not None and self.event_time is None:
+            raise ValueError("partition needs event_time, the column that tells a row's day")
+        if (self.format == "table") != (self.table is not None):
+            raise ValueError("format table and the key table go together")
+        if self.cursor is not None and self.format != "table":
+            raise ValueError("cursor is for format table only")
+        return self
+
+
+class FeatureView(Declared):
+    """A feature view: ``models[].config.meta.feature_view``."""
+
+    entity: Annotated[tuple[str, ...], Field(min_length=1)]
+    timestamp: str = "known_at"
+    ttl: Duration
+    online: bool = False
+
+
+class Freshness(Declared):
+    """How old the newest row may be, on the platform's clock."""
+
+    column: str
+    warn_after: Duration
+    fail_after: Duration | None = None
+
+
+class TableMeta(Declared):
+    """``config.meta`` of a source table or model."""
+
+    owner: Owner
+    ingest: Ingest | None = None
+    feature_view: FeatureView | None = None
+    freshness: Freshness | None = None
+
+
+class ColumnMeta(Declared):
+    """``config.meta`` of a column."""
+
+    classification: Classification = "internal"

@@ -1,0 +1,110 @@
+"""Declared tables: source tables and models, and how they hang together."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from orchestration.declarations.shapes import Classification, Ingest, Partition, TableMeta
+from orchestration.declarations.strict import DeclarationError
+
+Layer = Literal["raw", "staged", "features", "training"]
+LAYERS: tuple[Layer, ...] = ("raw", "staged", "features", "training")
+
+
+@dataclass(frozen=True)
+class DeclaredColumn:
+    """One documented, typed column."""
+
+    name: str
+    data_type: str
+    description: str
+    classification: Classification
+
+
+@dataclass(frozen=True)
+class Table:
+    """A source table or a model, with what its YAML declares.
+
+    ``layer`` is ``raw`` for a source and the first folder under ``models/`` for a model;
+    ``schema`` and ``name`` are its place in the lakehouse; ``upstream`` are dbt unique ids.
+    """
+
+    unique_id: str
+    layer: Layer
+    schema: str
+    name: str
+    description: str
+    file: str
+    columns: tuple[DeclaredColumn, ...]
+    tags: tuple[str, ...]
+    meta: TableMeta
+    upstream: tuple[str, ...]
+
+    @property
+    def asset_path(self) -> tuple[str, str]:
+        """The asset key's parts: layer and table."""
+        return (self.layer, self.name)
+
+    @property
+    def ingest(self) -> Ingest:
+        """The ingest declaration of a source table.
+
+        Raises:
+            LookupError: The table is a model.
+        """
+        if self.meta.ingest is None:
+            raise LookupError(f"{self.unique_id} declares no ingest")
+        return self.meta.ingest
+
+    def column(self, name: str) -> DeclaredColumn | None:
+        """The column of that name, or None."""
+        return next((c for c in self.columns if c.name == name), None)
+
+
+@dataclass(frozen=True)
+class Declarations:
+    """All source tables and models of the dbt project, by dbt unique id."""
+
+    tables: Mapping[str, Table]
+
+    @property
+    def sources(self) -> tuple[Table, ...]:
+        """The source tables, in name order."""
+        return self.layer("raw")
+
+    def layer(self, layer: Layer) -> tuple[Table, ...]:
+        """The tables of a layer, in name order."""
+        return tuple(sorted((t for t in self.tables.values() if t.layer == layer), key=lambda t: t.name))
+
+    @cached_property
+    def feature_views(self) -> tuple[Table, ...]:
+        """The models that declare a feature view."""
+        return tuple(t for t in self.layer("features") if t.meta.feature_view is not None)
+
+    def ancestors(self, unique_id: str) -> Iterator[Table]:
+        """Every table a table is built from, each once."""
+        seen: set[str] = set()
+        todo = list(self.tables[unique_id].upstream)
+        while todo:
+            parent = todo.pop()
+            if parent in seen or parent not in self.tables:
+                continue
+            seen.add(parent)
+            yield self.tables[parent]
+            todo.extend(self.tables[parent].upstream)
+
+    def partition(self, unique_id: str) -> Partition | None:
+        """How a table is partitioned: a source as declared, a model as the sources it is built from."""
+        table = self.tables[unique_id]
+        if table.meta.ingest is not None:
+            return table.meta.ingest.partition
+        found = {t.meta.ingest.partition for t in self.ancestors(unique_id) if t.meta.ingest} - {None}
+        if len(found) > 1:
+            raise DeclarationError(
+                [
+                    f"{table.file}: {table.name}: is built from sources with {len(found)} different "
+                    "partition declarations, expected one"
+                ]
+            )
+        return next(iter(found), None)
