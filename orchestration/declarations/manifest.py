@@ -50,9 +50,10 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
 
 
 def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | None:
-    is_source = node["resource_type"] == "source"
+    kind = node["resource_type"]
+    is_source = kind == "source"
     file = str(node.get("patch_path") or node["original_file_path"]).split("://")[-1]
-    key = f"sources.{node['source_name']}.{node['name']}" if is_source else f"models.{node['name']}"
+    key = f"sources.{node['source_name']}.{node['name']}" if is_source else f"{kind}s.{node['name']}"
     meta = parse_strict(TableMeta, _meta(node), file, f"{key}.config.meta", faults)
     columns = _columns(node, file, key, faults)
     if not node.get("description"):
@@ -62,8 +63,8 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
     if is_source and meta.ingest is None:
         faults.append(f"{file}: {key}.config.meta.ingest: found nothing, expected a declaration")
     if not is_source and meta.ingest is not None:
-        faults.append(f"{file}: {key}.config.meta.ingest: found on a model, expected on a source only")
-    if layer == "features" and meta.feature_view is None:
+        faults.append(f"{file}: {key}.config.meta.ingest: found on a {kind}, expected on a source only")
+    if kind == "model" and layer == "features" and meta.feature_view is None:
         faults.append(f"{file}: {key}.config.meta.feature_view: found nothing, expected a declaration")
     names = {c.name for c in columns}
     faults.extend(
@@ -85,6 +86,34 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
     )
 
 
+def _folder_layer(node: Mapping[str, Any]) -> Layer | None:
+    folder = PurePosixPath(node["original_file_path"].replace("\\", "/")).parts[1]
+    return next((name for name in LAYERS[1:] if name == folder), None)
+
+
+def _layer(node: Mapping[str, Any], manifest: Mapping[str, Any], faults: list[str]) -> Layer | None:
+    """A model's folder; a seed's earliest user; None for what is no table."""
+    file = node["original_file_path"]
+    match node["resource_type"]:
+        case "model":
+            layer = _folder_layer(node)
+            if layer is None:
+                faults.append(
+                    f"{file}: found in folder {PurePosixPath(file).parts[1]!r}, "
+                    f"expected models/ and one of {', '.join(LAYERS[1:])}"
+                )
+            return layer
+        case "seed":
+            children = (manifest["nodes"].get(u) for u in manifest["child_map"][node["unique_id"]])
+            users = [_folder_layer(n) for n in children if n and n["resource_type"] == "model"]
+            if not users:
+                faults.append(f"{file}: found a seed that no model uses, expected at least one")
+            return min((u for u in users if u), key=LAYERS.index, default=None)
+        case "snapshot":
+            faults.append(f"{file}: found a snapshot, expected a model: the platform builds models and seeds")
+    return None
+
+
 def load_declarations(manifest: Mapping[str, Any]) -> Declarations:
     """Read and check every declaration of a dbt manifest.
 
@@ -101,17 +130,8 @@ def load_declarations(manifest: Mapping[str, Any]) -> Declarations:
         if table is not None:
             tables[table.unique_id] = table
     for node in manifest["nodes"].values():
-        if node["resource_type"] != "model":
-            continue
-        folder = PurePosixPath(node["original_file_path"].replace("\\", "/")).parts[1]
-        layer = next((name for name in LAYERS[1:] if name == folder), None)
-        if layer is None:
-            faults.append(
-                f"{node['original_file_path']}: found in folder {folder!r}, "
-                f"expected models/ and one of {', '.join(LAYERS[1:])}"
-            )
-            continue
-        table = _table(node, layer, faults)
+        layer = _layer(node, manifest, faults)
+        table = _table(node, layer, faults) if layer is not None else None
         if table is not None:
             tables[table.unique_id] = table
     declarations = Declarations(tables)

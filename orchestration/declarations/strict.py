@@ -44,8 +44,8 @@ def _keys_at(model: type[BaseModel], location: Sequence[int | str]) -> list[str]
     return sorted(current.model_fields)
 
 
-def _describe(error: Any, model: type[BaseModel]) -> tuple[str, str]:
-    """Found and expected, in words, of one pydantic error."""
+def describe_error(error: Any, model: type[BaseModel]) -> tuple[str, str]:
+    """What was found and what was expected, in words, of one pydantic error."""
     kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         known = ", ".join(_keys_at(model, error["loc"][:-1]))
@@ -67,6 +67,6 @@ def parse_strict(model: type[Model], value: object, file: str, key: str, faults:
     except ValidationError as invalid:
         for error in invalid.errors():
             place = ".".join([key, *map(str, error["loc"])])
-            found, expected = _describe(error, model)
+            found, expected = describe_error(error, model)
             faults.append(f"{file}: {place}: found {found}, expected {expected}")
     return None
