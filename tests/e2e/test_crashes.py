@@ -1,0 +1,152 @@
+"""A run killed at any moment: readers see whole commits only, and the next run ends as if nothing was."""
+
+import json
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.lakehouse import LakehouseResource, content_hash
+from tests.second_domain.deliveries import FIRST_DAY, deliver_readings, reading_lines
+from tests.water_works import WaterWorks, make_water_works
+
+pytestmark = pytest.mark.timeout(280)
+
+LAYERS = ("raw", "quarantine", "staged", "features")
+LATE = "1901,alder,2024-01-02T23:30:00Z,5.55,open\n"
+
+
+class Runner:
+    """Runs of the graph in processes that may be killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.counter = folder / "commits"
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "tests.crash_runner"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, works: WaterWorks, **request: Any) -> dict[str, int]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        request |= {"environment": dict(works.environment), "counter": str(self.counter)}
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        while True:
+            line = self.process.stdout.readline()
+            assert line, "the runner has died"
+            if line.startswith('{"exit"'):
+                answer: dict[str, int] = json.loads(line)
+                return answer
+
+    def finish(self, works: WaterWorks) -> None:
+        log = works.settings.data_dir / "logs" / "run.log"
+        assert self.run(works)["exit"] == 0, log.read_text()[-4000:] if log.exists() else "no log"
+
+
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory) -> Iterator[Runner]:
+    runner = Runner(tmp_path_factory.mktemp("runner"))
+    yield runner
+    runner.process.stdin.close()
+    runner.process.wait(10)
+
+
+def contents(works: WaterWorks) -> Mapping[str, str]:
+    """The content hash of every table a reader can see."""
+    with LakehouseResource.from_settings(works.settings).reader() as con:
+        tables = con.execute(
+            "select schema_name, table_name from duckdb_tables() where database_name = 'lake'"
+        ).fetchall()
+        return {f"{s}.{t}": content_hash(con, s, t) for s, t in tables if s in LAYERS}
+
+
+@pytest.fixture(scope="module")
+def before(runner, tmp_path_factory) -> WaterWorks:
+    """A finished first run."""
+    works = make_water_works(tmp_path_factory.mktemp("before"), days=4)
+    runner.finish(works)
+    return works
+
+
+def arrived(works: WaterWorks) -> None:
+    """A new day's file, and a late row in an older one."""
+    deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=4))
+    deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=1), extra=(LATE,))
+
+
+def copy_of(works: WaterWorks, root: Path) -> WaterWorks:
+    """The same place elsewhere, everything warm: only the lakehouse differs between the copies."""
+    shutil.copytree(works.root, root, symlinks=True)
+    return WaterWorks(
+        root,
+        root / "deliveries",
+        works.settings.model_copy(
+            update={
+                "data_dir": root / "data",
+                "dbt_project_dir": root / "dbt_project",
+                "soda_checks_dir": root / "soda_checks",
+            }
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(runner, before, tmp_path_factory) -> Mapping[str, Any]:
+    """What every table holds before and after the update, and how many commits that takes."""
+    works = copy_of(before, tmp_path_factory.mktemp("undisturbed") / "copy")
+    old = contents(works)
+    arrived(works)
+    answer = runner.run(works)
+    assert answer["exit"] == 0
+    return {"old": old, "new": contents(works), "commits": answer["commits"]}
+
+
+def check(works: WaterWorks, runner: Runner, undisturbed: Mapping[str, Any]) -> None:
+    """Only whole commits are to be seen now, and the next run ends as the undisturbed one did."""
+    old, new = undisturbed["old"], undisturbed["new"]
+    for table, digest in contents(works).items():
+        assert digest in (old.get(table), new[table]), f"{table} is neither as before nor as after"
+    runner.finish(works)
+    assert contents(works) == new
+
+
+def test_the_update_changes_what_it_should(undisturbed):
+    old, new = undisturbed["old"], undisturbed["new"]
+    assert {t for t in new if old[t] != new[t]} >= {
+        "raw.readings",
+        "staged.stg_readings",
+        "features.pump_pressure",
+    }
+    assert undisturbed["commits"] >= 5
+    assert reading_lines(FIRST_DAY) == reading_lines(FIRST_DAY)
+
+
+@pytest.mark.parametrize("chapter", range(4))
+def test_a_run_killed_at_a_random_moment_is_made_good_by_the_next(
+    runner, before, undisturbed, tmp_path, chapter
+):
+    moments = random.Random(chapter)
+    for n in range(5):
+        works = copy_of(before, tmp_path / f"copy-{n}")
+        arrived(works)
+        runner.run(works, kill_after=moments.uniform(0, 3))
+        check(works, runner, undisturbed)
+
+
+def test_a_run_killed_at_each_commit_is_made_good_by_the_next(runner, before, undisturbed, tmp_path):
+    for commit in range(1, undisturbed["commits"] + 1):
+        for moment in ("before", "after"):
+            works = copy_of(before, tmp_path / f"{moment}-{commit}")
+            arrived(works)
+            answer = runner.run(works, kill_at=commit, before=moment == "before")
+            assert answer["exit"] == -9
+            check(works, runner, undisturbed)
