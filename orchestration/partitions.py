@@ -51,9 +51,15 @@ def day_window(partition: Partition, day: date) -> Window:
 
 
 def run_window(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Window | None:
-    """The span of instants of the partitions a run works on; None for a run without partitions."""
+    """The span of instants of the partitions a step works on.
+
+    None for a run without partitions, and in any run for a step none of whose tables is partitioned.
+    """
     op = context.op_execution_context
     if not op.has_partition_key and not op.has_partition_key_range:
         return None
-    span = op.partition_time_window
+    try:
+        span = op.partition_time_window
+    except dg.DagsterInvariantViolationError:  # neither the job nor the step has a partitions definition
+        return None
     return Window(span.start.astimezone(UTC), span.end.astimezone(UTC))

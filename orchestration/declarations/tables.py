@@ -21,12 +21,18 @@ class DeclaredColumn:
     description: str
     classification: Classification
 
+    @property
+    def is_classified(self) -> bool:
+        """Whether values of this column are masked wherever samples are shown."""
+        return self.classification in {"confidential", "personal"}
+
 
 @dataclass(frozen=True)
 class Table:
     """A source table or a model, with what its YAML declares.
 
-    ``layer`` is ``raw`` for a source and the first folder under ``models/`` for a model;
+    ``layer`` is ``raw`` for a source, the first folder under ``models/`` for a model, and for a seed
+    that of the earliest model that uses it;
     ``schema`` and ``name`` are its place in the lakehouse; ``upstream`` are dbt unique ids.
     """
 

@@ -98,6 +98,7 @@ class Attachment:
             "memory_limit": self.settings.duckdb_memory_limit,
             "autoinstall_known_extensions": False,
             "preserve_insertion_order": False,
+            "python_enable_replacements": False,
         }
         if self.settings.duckdb_threads is not None:
             config["threads"] = self.settings.duckdb_threads

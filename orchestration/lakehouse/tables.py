@@ -23,10 +23,11 @@ def relation(schema: str, table: str) -> str:
 
 def describe_table(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> list[Column]:
     """The columns of a table in order; an empty list when there is no such table."""
+    # Literals: for a parameter DuckDB imports pandas, which takes a second.
+    names = [name.replace("'", "''") for name in (LAKE, schema, table)]
     rows = con.execute(
-        "select column_name, data_type from duckdb_columns() "
-        "where database_name = ? and schema_name = ? and table_name = ? order by column_index",
-        [LAKE, schema, table],
+        "select column_name, data_type from duckdb_columns() where database_name = '{}' "
+        "and schema_name = '{}' and table_name = '{}' order by column_index".format(*names)
     ).fetchall()
     return [Column(name, data_type) for name, data_type in rows]
 

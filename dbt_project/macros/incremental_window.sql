@@ -1,0 +1,57 @@
+{#-
+    Incremental strategy `window`: makes the rows of the run's window what the model gives.
+
+    A row belongs to the window if its event time, the column named by config `window_column`, lies in
+    it; without window variables, or without that column, all rows do. Rows of the window that the model
+    does not give exactly so are deleted, and those that are missing inserted: a run that changes nothing
+    writes nothing. Rows that the model gives beside the window, late arrivals, replace those of their key.
+
+    Needs `unique_key`, a column or a list. A key must keep to one window: the event time is part of it, or
+    follows from it.
+-#}
+{% macro get_incremental_window_sql(arg_dict) -%}
+    {%- set target, built = arg_dict["target_relation"], arg_dict["temp_relation"] -%}
+    {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | list -%}
+    {%- set key = config.require("unique_key") -%}
+    {%- set keys = [key] if key is string else key -%}
+    {%- set window_column = config.get("window_column") -%}
+    {%- set is_windowed = run_window() and window_column -%}
+    {%- set held_in_window = in_run_window("held." ~ window_column) if is_windowed else "true" -%}
+
+    delete from {{ target }} as held
+    where
+        {{ held_in_window }}
+        and not exists (select 1 from {{ built }} as built where {{ same_columns("built", "held", columns) }});
+
+    {%- if is_windowed %}
+
+    delete from {{ target }} as held
+    using {{ built }} as built
+    where not {{ in_run_window("built." ~ window_column) }} and {{ equal_columns("built", "held", keys) }};
+    {%- endif %}
+
+    insert into {{ target }} ({{ columns | join(", ") }})
+    select {{ columns | join(", ") }}
+    from {{ built }} as built
+    where not exists (
+        select 1 from {{ target }} as held
+        where {{ held_in_window }} and {{ equal_columns("built", "held", keys) }}
+    )
+    {%- if window_column %}
+    order by {{ window_column }}, {{ keys | join(", ") }}
+    {%- endif %}
+{%- endmacro %}
+
+{#- True where two rows have the same values, none of them null, in some columns. -#}
+{% macro equal_columns(one, other, columns) -%}
+    {%- for column in columns -%}
+        {{ one }}.{{ column }} = {{ other }}.{{ column }}{{ " and " if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- True where two rows have the same values, nulls included, in some columns. -#}
+{% macro same_columns(one, other, columns) -%}
+    {%- for column in columns -%}
+        {{ one }}.{{ column }} is not distinct from {{ other }}.{{ column }}{{ " and " if not loop.last }}
+    {%- endfor -%}
+{%- endmacro %}

@@ -1,0 +1,108 @@
+{#-
+    Sums over the last so many hours or days, as they were known at each instant: the CTEs `swept` (and
+    what it needs) over a CTE of events with `event_at`, `known_at`, the entity's columns and measures.
+
+    At instant T an event counts in a window of length w if event_at > T - w, event_at <= T and
+    known_at <= T. So it enters at greatest(event_at, known_at) and leaves at event_at + w; it never
+    counts if it leaves before it enters. `swept` has one row for each entity and instant at which an
+    event enters or leaves a window, with one column `<measure>_<window>` for each measure and window.
+    Measures are integers or decimals: their sums do not depend on the order of addition.
+
+    entity: columns that tell whose features they are.
+    measures: columns to sum, 0 where an event does not count.
+    windows: names and lengths, such as {"1h": "1 hour"}.
+-#}
+{% macro rolling_sums(events, entity, measures, windows) -%}
+entering as (
+    select
+        {{ entity | join(", ") }},
+        event_at,
+        greatest(event_at, known_at) as entered_at,
+        {{ measures | join(", ") }}
+    from {{ events }}
+),
+
+edges as (
+    select
+        {{ entity | join(", ") }},
+        entered_at as known_at
+        {%- for name, length in windows.items() -%}
+        {%- for measure in measures -%},
+        case
+            when event_at + interval '{{ length }}' > entered_at then {{ measure }} else 0
+        end as {{ measure }}_{{ name }}
+        {%- endfor -%}
+        {%- endfor %}
+    from entering
+    {%- for name, length in windows.items() %}
+    union all by name
+    select
+        {{ entity | join(", ") }},
+        event_at + interval '{{ length }}' as known_at
+        {%- for measure in measures -%},
+        -{{ measure }} as {{ measure }}_{{ name }}
+        {%- endfor %}
+    from entering
+    where event_at + interval '{{ length }}' > entered_at
+    {%- endfor %}
+),
+
+instants as (
+    select
+        {{ entity | join(", ") }},
+        known_at
+        {%- for name in windows -%}
+        {%- for measure in measures -%},
+        cast(coalesce(sum({{ measure }}_{{ name }}), 0) as bigint) as {{ measure }}_{{ name }}
+        {%- endfor -%}
+        {%- endfor %}
+    from edges
+    group by {{ entity | join(", ") }}, known_at
+),
+
+-- Whatever enters leaves again, so the sums of each entity end at 0, where those of the next begin: one
+-- running sum over all of them is the running sum of each, in a fraction of the time of a partitioned one.
+running as (
+    select
+        {{ entity | join(", ") }},
+        known_at
+        {%- for name in windows -%}
+        {%- for measure in measures -%},
+        cast(sum({{ measure }}_{{ name }}) over so_far as bigint) as {{ measure }}_{{ name }}
+        {%- endfor -%}
+        {%- endfor %}
+    from instants
+    window so_far as (order by {{ entity | join(", ") }}, known_at rows unbounded preceding)
+),
+
+swept as (
+    select *
+    from running
+    where
+        {%- if run_window() %}
+        {{ in_run_window("known_at") }}
+        {%- else %}
+        known_at <= (select max(entered_at) from entering)
+        {%- endif %}
+)
+{%- endmacro %}
+
+{#-
+    True for the events that can matter to a run: those that happened less than `lookback` before its
+    window and were known before its end.
+-#}
+{% macro matters_to_run(event_at, known_at, lookback) -%}
+    {%- set window = run_window() -%}
+    {%- if window -%}
+        {{ event_at }} > {{ window.start }} - interval '{{ lookback }}'
+        and {{ event_at }} < {{ window.end }}
+        and {{ known_at }} < {{ window.end }}
+    {%- else -%}
+        {{ event_at }} is not null
+    {%- endif -%}
+{%- endmacro %}
+
+{#- Share of two whole numbers, null when the second is 0. Exact up to the one division. -#}
+{% macro ratio(part, whole) -%}
+    {{ part }} / nullif({{ whole }}, 0)
+{%- endmacro %}

@@ -1,0 +1,36 @@
+{{ config(unique_key=["origin", "dest", "known_at"], window_column="known_at") }}
+
+with events as (
+    select
+        origin,
+        dest,
+        outcome_at as event_at,
+        known_at,
+        1 as flights,
+        cast(status = 'completed' as integer) as arrivals,
+        coalesce(arrival_delay_min, 0) as delay_min,
+        coalesce(air_time_min, 0) as air_time_min,
+        cast(status = 'completed' and is_late as integer) as late,
+        cast(status = 'cancelled' as integer) as cancelled
+    from {{ ref("stg_flights") }}
+    where {{ matters_to_run("outcome_at", "known_at", "28 days") }}
+),
+
+{{ rolling_sums(
+    "events",
+    entity=["origin", "dest"],
+    measures=["flights", "arrivals", "delay_min", "air_time_min", "late", "cancelled"],
+    windows={"28d": "28 days"}
+) }}
+
+select
+    origin,
+    dest,
+    known_at,
+    flights_28d,
+    {{ ratio("delay_min_28d", "arrivals_28d") }} as mean_arrival_delay_28d,
+    {{ ratio("air_time_min_28d", "arrivals_28d") }} as mean_air_time_28d,
+    {{ ratio("late_28d", "arrivals_28d") }} as late_share_28d,
+    {{ ratio("cancelled_28d", "flights_28d") }} as cancelled_share_28d
+from swept
+order by known_at, origin, dest

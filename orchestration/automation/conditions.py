@@ -1,0 +1,55 @@
+"""When an asset refreshes by itself: automation conditions as named functions.
+
+What belongs here: conditions built from Dagster's own parts. What does not: schedules (they start
+the day's landing) and sensors (they notice files).
+"""
+
+import dagster as dg
+
+from orchestration.automation.registration import sensor_status
+from orchestration.settings import Settings
+
+AUTOMATED_LAYERS = frozenset({"staged", "features", "training"})
+"""Layers that follow their inputs; raw follows the schedule and the landing sensors."""
+
+
+def refresh_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+    """Refresh a partition once its inputs changed and every blocking check on them passed.
+
+    Triggers when an input of the partition was updated, or the partition became missing, since this
+    asset was last requested or updated. Every partition counts, not the newest only: a late file for
+    an old day refreshes that day.
+
+    Holds back while an input is missing or being made, while the asset itself is being made, and
+    while the newest evaluation of a blocking check on an input failed, never happened or crashed;
+    the trigger is kept, so a check that is mended later lets the request through, once.
+
+    Can fail to do what you want when a blocking check reports a failure with severity WARN: Dagster
+    then goes on inside the run but never here. Put warn-level checks on non-blocking specs. A failed
+    run of this asset is not requested again until an input changes: mend it and run it by hand.
+    """
+    inputs_changed = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
+    return (
+        inputs_changed.since_last_handled()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+        & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    ).with_label("refresh_when_inputs_pass")
+
+
+def automate(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """The spec with the condition of its layer; a spec that has one keeps it."""
+    if spec.automation_condition is not None or spec.key.path[0] not in AUTOMATED_LAYERS:
+        return spec
+    return spec.replace_attributes(automation_condition=refresh_when_inputs_pass())
+
+
+def build_automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that evaluates the conditions; it sees every asset, so that none is requested twice."""
+    return dg.AutomationConditionSensorDefinition(
+        name="layer_automation",
+        target=dg.AssetSelection.all(),
+        default_status=sensor_status(settings.environment, "automation"),
+        description="Requests what lies downstream of data that changed and passed its blocking checks.",
+    )

@@ -1,0 +1,92 @@
+"""The code location: the only place where the rooms meet.
+
+What belongs here: calling each room's builders and handing the results to Dagster. What does not:
+any decision that belongs to a room.
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from orchestration.automation import (
+    automate,
+    build_alert_sensor,
+    build_automation_sensor,
+    build_freshness_checks,
+    build_jobs,
+    build_maintenance,
+    build_schedules,
+    with_policy,
+)
+from orchestration.declarations import LAYERS
+from orchestration.ingestion import build_landing_sensors, build_raw_assets
+from orchestration.lakehouse import LakehouseResource
+from orchestration.project import Project, read_project
+from orchestration.quality import build_contract_checks, build_quality_report
+from orchestration.settings import Settings
+from orchestration.transformation import DbtResource, build_layer_assets
+
+
+def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
+    """Every definition of the platform for these settings.
+
+    Args:
+        settings: Where things are, and which environment this is.
+        overrides: Resources by key, in place of the platform's own (``lakehouse``, ``dbt``).
+
+    Raises:
+        DeclarationError: The dbt project or the contracts declare something that cannot be used.
+    """
+    return assemble(read_project(settings), **overrides)
+
+
+def assemble(project: Project, **resources: Any) -> dg.Definitions:
+    """The definitions of a project that has been read."""
+    settings, manifest, declarations, clock = (
+        project.settings,
+        project.manifest,
+        project.declarations,
+        project.clock,
+    )
+    landing = build_raw_assets(declarations, settings, clock)
+    models = [
+        build_layer_assets(layer, declarations, manifest, settings, clock)
+        for layer in LAYERS[1:]
+        if declarations.layer(layer)
+    ]
+    assets = dg.map_asset_specs(
+        lambda spec: automate(with_policy(spec, declarations, clock)),
+        [
+            *landing,
+            *models,
+            build_quality_report(declarations, settings, clock),
+            build_maintenance(settings),
+        ],
+    )
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=[
+            *build_contract_checks(declarations, settings, clock),
+            *build_freshness_checks(declarations, clock),
+        ],
+        jobs=build_jobs(key for asset in landing for key in asset.keys),
+        schedules=build_schedules(declarations, settings, clock),
+        sensors=[
+            *build_landing_sensors(declarations, settings, clock),
+            build_automation_sensor(settings),
+            build_alert_sensor(settings),
+        ],
+        resources={
+            "lakehouse": LakehouseResource.from_settings(settings),
+            "dbt": DbtResource.from_settings(settings),
+            **resources,
+        },
+        # One process: starting another costs more than most assets do.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads: the definitions for the environment's settings."""
+    return build_definitions(Settings())

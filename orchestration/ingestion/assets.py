@@ -1,0 +1,172 @@
+"""Raw and quarantine assets, generated from the declared sources.
+
+What belongs here: what Dagster sees of ingestion. What does not: how anything lands.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from orchestration.asset_specs import POOL, asset_key, spec_attributes
+from orchestration.declarations import Declarations, Table
+from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.files import FileRun, Outcome, Run, temporary_folder
+from orchestration.ingestion.quarantine import COLUMNS, SCHEMA
+from orchestration.ingestion.raw_table import RawTable
+from orchestration.ingestion.table_run import TableRun
+from orchestration.ingestion.uris import find_place
+from orchestration.lakehouse import LakehouseResource, current_snapshot, row_count, table_exists
+from orchestration.lakehouse.tables import relation
+from orchestration.partitions import partitions_def, run_window
+from orchestration.settings import Clock, Settings
+
+_STRICTNESS = ("public", "internal", "confidential", "personal")
+_NETWORK = ("http://", "https://", "s3://", "postgres://", "postgresql://")
+_RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+def code_version(table: Table) -> str:
+    """A hash of what is declared of a source: another one means it may be read differently."""
+    declared = {
+        "ingest": table.ingest.model_dump(mode="json"),
+        "columns": [(c.name, c.data_type) for c in table.columns],
+    }
+    text = json.dumps(declared, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def raw_spec(table: Table) -> dg.AssetSpec:
+    """The asset ``raw/<table>``."""
+    attributes = spec_attributes(table)
+    attributes["metadata"] |= {"dagster/relation_identifier": f"lake.{table.schema}.{table.name}"}
+    return dg.AssetSpec(asset_key(table), code_version=code_version(table), **attributes)
+
+
+def quarantine_spec(table: Table) -> dg.AssetSpec:
+    """The asset ``quarantine/<table>``."""
+    strictest = max((c.classification for c in table.columns), key=_STRICTNESS.index)
+    columns = [
+        dg.TableColumn(
+            n, t, description=text, tags={"classification": strictest if n == "raw_text" else "internal"}
+        )
+        for n, (t, text) in COLUMNS.items()
+    ]
+    return dg.AssetSpec(
+        dg.AssetKey([SCHEMA, table.name]),
+        code_version=code_version(table),
+        group_name=SCHEMA,
+        owners=[table.meta.owner],
+        description=f"Rows of {table.name} that could not be read as declared, with line and reason.",
+        kinds={"duckdb", "parquet"},
+        tags={"layer": SCHEMA},
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "dagster/table_name": f"lake.{SCHEMA}.{table.name}",
+            "dagster/relation_identifier": f"lake.{SCHEMA}.{table.name}",
+            "declared_in": table.file,
+        },
+    )
+
+
+def land_source(run: Run) -> Outcome:
+    """Land what is new in a source, all of it or nothing.
+
+    Raises:
+        IngestFault: Something cannot be landed as declared.
+        ConnectionError: The network, or a server on it, failed.
+    """
+    place = find_place(run.table.ingest, run.settings, run.declared_at)
+    with temporary_folder(run.settings) as folder:
+        if run.table.ingest.format == "table":
+            return TableRun(run, place, folder).land()
+        return FileRun(run, place, folder).land()
+
+
+def _report(
+    run: Run, outcome: Outcome, seconds: float, is_one_partition: bool
+) -> Iterator[dg.MaterializeResult[Any]]:
+    """The events of a run: counts, files and totals."""
+    table, window = run.table, run.window
+    with run.lakehouse.get_connection() as con:
+        snapshot = current_snapshot(con)
+        total = row_count(con, table.schema, table.name)
+        in_window = RawTable(con, table).in_window(window)
+        partition = con.execute(
+            f"select count(*) from {relation(table.schema, table.name)} where {in_window}"
+        ).fetchall()[0][0]
+        held = row_count(con, SCHEMA, table.name) if table_exists(con, SCHEMA, table.name) else 0
+    files = [
+        {
+            "file": landing.source_uri, "sha256": (landing.sha256 or "")[:12], "landed": landing.rows,
+            "removed": landing.removed, "unchanged": landing.unchanged, "quarantined": landing.quarantined,
+        }
+        for landing in outcome.landings
+    ] + [{"file": label, "sha256": sha256[:12], "already_landed": True} for label, sha256 in outcome.unchanged]  # fmt: skip
+    shared = {"snapshot": snapshot, "seconds": round(seconds, 3)}
+    metadata: dict[str, Any] = {
+        "dagster/row_count": total,
+        "rows_landed": outcome.total("rows"),
+        "rows_removed": outcome.total("removed"),
+        "rows_unchanged": outcome.total("unchanged"),
+        "rows_quarantined": outcome.total("quarantined"),
+        "files": dg.MetadataValue.json(files[:100]),
+        "deliveries": len(files),
+        **shared,
+    }
+    if window is not None:
+        # An event of a run over many partitions is recorded for each of them: this is no count of one.
+        metadata["dagster/partition_row_count" if is_one_partition else "rows_of_the_run"] = partition
+    if not outcome.landings:
+        metadata["result"] = "nothing new: every delivery had landed before"
+    if outcome.gone:
+        metadata["files_no_longer_there"] = dg.MetadataValue.json(outcome.gone[:100])
+    yield dg.MaterializeResult(asset_key=asset_key(table), metadata=metadata)
+    yield dg.MaterializeResult(
+        asset_key=dg.AssetKey([SCHEMA, table.name]),
+        metadata={
+            "dagster/row_count": held,
+            "rows_quarantined": outcome.total("quarantined"),
+            **shared,
+        },
+    )
+
+
+def _materialize(run: Run, *, is_one_partition: bool) -> Iterator[dg.MaterializeResult[Any]]:
+    started = time.monotonic()
+    try:
+        outcome = land_source(run)
+    except IngestFault as fault:
+        raise dg.Failure(str(fault), metadata=fault.metadata, allow_retries=False) from fault
+    yield from _report(run, outcome, time.monotonic() - started, is_one_partition)
+
+
+def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.AssetsDefinition:
+    """The op that lands one source and materializes ``raw/<table>`` and ``quarantine/<table>``."""
+
+    @dg.multi_asset(
+        name=f"land_{table.name}",
+        specs=[raw_spec(table), quarantine_spec(table)],
+        partitions_def=partitions_def(table.ingest.partition, clock),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=POOL,
+        can_subset=False,
+        retry_policy=_RETRY if table.ingest.uri.startswith(_NETWORK) else None,
+    )
+    def land(
+        context: dg.AssetExecutionContext, lakehouse: LakehouseResource
+    ) -> Iterator[dg.MaterializeResult[Any]]:
+        run = Run(table, settings, lakehouse, context.run_id, run_window(context), clock.now())
+        yield from _materialize(run, is_one_partition=context.has_partition_key)
+
+    return land
+
+
+def build_raw_assets(
+    declarations: Declarations, settings: Settings, clock: Clock
+) -> list[dg.AssetsDefinition]:
+    """One op a declared source; resource key ``lakehouse``."""
+    return [build_raw_asset(table, settings, clock) for table in declarations.sources]

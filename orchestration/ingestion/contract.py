@@ -1,0 +1,87 @@
+"""The arrival contract of columns: those that were delivered against those that are declared.
+
+What belongs here: names and types of columns. What does not: rows.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from orchestration.declarations import Table
+from orchestration.ingestion.casts import Cast, canonical, from_text, from_typed
+from orchestration.ingestion.faults import IngestFault, hint, shown
+
+
+def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[str, ...]:
+    """The new columns to add to the table, after the declared policy; declared ones must all be there.
+
+    Args:
+        table: The source table.
+        delivered: Names of the delivered columns, in order.
+        place: The file or table they are from.
+
+    Raises:
+        IngestFault: A column is missing, renamed, doubled or, if the policy is to fail, new.
+    """
+    declared = [c.name for c in table.columns]
+    if list(delivered) == declared:
+        return ()
+    doubled = [name for name, n in Counter(n.lower() for n in delivered).items() if n > 1]
+    if doubled:
+        raise IngestFault(f"{place}, header", f"column {doubled[0]!r} more than once", "each column once")
+    missing = [name for name in declared if name not in delivered]
+    new = [name for name in delivered if name not in declared]
+    if missing:
+        words = ", ".join(f"{name!r}{hint(name, new)}" for name in missing)
+        raise IngestFault(
+            f"{place}, columns",
+            f"no column {words} among {len(delivered)}: {', '.join(map(shown, delivered[:30]))}",
+            f"the declared columns {', '.join(declared)}",
+        )
+    if not new or table.ingest.new_columns == "ignore":
+        return ()
+    if table.ingest.new_columns == "fail":
+        raise IngestFault(
+            f"{place}, columns",
+            f"new column {', '.join(map(repr, new))}",
+            "the declared columns only (ingest.new_columns: fail; declare it, or choose ignore or evolve)",
+        )
+    reserved = [name for name in new if name.startswith("_") or not name.strip()]
+    if reserved:
+        raise IngestFault(
+            f"{place}, columns",
+            f"new column {reserved[0]!r}",
+            "a name that does not start with an underscore",
+        )
+    return tuple(new)
+
+
+def casts(table: Table, new: Sequence[str], types: Mapping[str, str] | None, place: str) -> dict[str, Cast]:
+    """How each column's cells become values: declared columns by their types, new ones as text.
+
+    Args:
+        table: The source table.
+        new: Columns to add.
+        types: Delivered types by column; None where everything was delivered as text.
+        place: The file or table they are from.
+
+    Raises:
+        IngestFault: A column was delivered with another type than declared.
+    """
+    if types is None:
+        return {c.name: from_text(c.name, c.data_type) for c in table.columns} | {
+            name: from_text(name, "varchar") for name in new
+        }
+    found: dict[str, Cast] = {}
+    for column in table.columns:
+        cast = from_typed(column.name, types[column.name], column.data_type)
+        if cast is None:
+            raise IngestFault(
+                f"{place}, column {column.name!r}",
+                f"type {canonical(types[column.name])}",
+                f"{canonical(column.data_type)}, as declared",
+            )
+        found[column.name] = cast
+    for name in new:
+        text = from_text(name, "varchar")
+        found[name] = Cast(f"{text.value}::varchar", "false", "varchar")
+    return found

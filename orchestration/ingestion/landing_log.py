@@ -1,0 +1,169 @@
+"""What has landed: ``lake.ops.landings``, one row a delivery and run window.
+
+What belongs here: which deliveries and windows a source has landed. What does not: the rows.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import duckdb
+
+from orchestration.ingestion.sql import literal
+from orchestration.lakehouse import table_exists
+from orchestration.lakehouse.tables import relation
+from orchestration.partitions import Window
+
+SCHEMA, NAME = "ops", "landings"
+LANDINGS = relation(SCHEMA, NAME)
+_EVER = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
+
+
+@dataclass(frozen=True)
+class Landing:
+    """One delivery, landed for one window (None: the source has no partitions).
+
+    ``source_uri`` and ``sha256`` are None for a run that found nothing new to land. ``first_event``
+    and ``last_event`` span the whole delivery, not the window; None where nobody needed to know.
+    """
+
+    source: str
+    source_uri: str | None
+    sha256: str | None
+    window: Window | None
+    file_rows: int | None
+    rows: int
+    removed: int
+    unchanged: int
+    quarantined: int
+    first_event: datetime | None
+    last_event: datetime | None
+    landed_at: datetime
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the log says about one version of one file."""
+
+    is_covered: bool
+    quarantined: int
+    first_event: datetime | None
+    last_event: datetime | None
+
+
+def merged(windows: Iterable[Window]) -> list[Window]:
+    """The same spans with touching and overlapping ones joined, in order."""
+    result: list[Window] = []
+    for window in sorted(windows, key=lambda w: w.start):
+        if result and window.start <= result[-1].end:
+            result[-1] = Window(result[-1].start, max(result[-1].end, window.end))
+        else:
+            result.append(window)
+    return result
+
+
+def covers(windows: Iterable[Window], wanted: Window) -> bool:
+    """Whether the spans together hold the whole of another one."""
+    return any(w.start <= wanted.start and wanted.end <= w.end for w in merged(windows))
+
+
+def overlap(a: Window, b: Window) -> bool:
+    """Whether two spans share an instant."""
+    return a.start < b.end and b.start < a.end
+
+
+class LandingLog:
+    """The landings of one source, inside an open transaction."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, source: str) -> None:
+        self._con = con
+        # Literals, not parameters: binding one makes DuckDB import pandas, which costs half a second.
+        self._mine = f"source = {literal(source)}"
+        self._exists = table_exists(con, SCHEMA, NAME)
+
+    def _windows(self, condition: str = "") -> list[Window]:
+        if not self._exists:
+            return []
+        rows = self._con.execute(
+            f"select distinct window_start, window_end from {LANDINGS} where {self._mine} {condition}"
+        ).fetchall()
+        return merged(_EVER if start is None else Window(_utc(start), _utc(end)) for start, end in rows)
+
+    def landed(self) -> list[Window]:
+        """The spans any delivery has landed for; one that holds all instants for no partitions."""
+        return self._windows()
+
+    def known(self, source_uri: str, sha256: str, window: Window | None) -> Known | None:
+        """What is known of this version of a file; None if it is new."""
+        if not self._exists:
+            return None
+        rows = self._con.execute(
+            f"select max(quarantined), max(first_event), max(last_event), count(*) from {LANDINGS} "
+            f"where {self._mine} and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)}"
+        ).fetchall()
+        quarantined, first, last, count = rows[0]
+        if not count:
+            return None
+        wanted = window or _EVER
+        first, last = (None if v is None else _utc(v) for v in (first, last))
+        elsewhere = (
+            first is not None
+            and last is not None
+            and not overlap(Window(first, last + timedelta(microseconds=1)), wanted)
+        )
+        windows = self._current_windows(source_uri, sha256)
+        return Known(elsewhere or covers(windows, wanted), quarantined, first, last)
+
+    def _current_windows(self, source_uri: str, sha256: str) -> list[Window]:
+        """Windows landed with this version since the file last was another one.
+
+        A file that goes back to an older version has to land again.
+        """
+        mine = f"{self._mine} and source_uri = {literal(source_uri)}"
+        other = f"select max(landed_at) from {LANDINGS} where {mine} and sha256 <> {literal(sha256)}"
+        return self._windows(
+            f"and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)} "
+            f"and landed_at > coalesce(({other}), timestamptz '0001-01-01')"
+        )
+
+    def files(self) -> set[str]:
+        """Every file that has landed."""
+        if not self._exists:
+            return set()
+        rows = self._con.execute(
+            f"select distinct source_uri from {LANDINGS} where {self._mine} and source_uri is not null"
+        ).fetchall()
+        return {row[0] for row in rows}
+
+    def next_landing_at(self, now: datetime) -> datetime:
+        """The wall clock, moved on where it would not be later than every earlier landing."""
+        if not self._exists:
+            return now
+        rows = self._con.execute(f"select max(landed_at) from {LANDINGS} where {self._mine}").fetchall()
+        latest = rows[0][0]
+        return now if latest is None else max(now, _utc(latest) + timedelta(microseconds=1))
+
+    def record(self, landing: Landing) -> None:
+        """Add a landing."""
+        if not self._exists:
+            self._con.execute(f"create schema if not exists lake.{SCHEMA}")
+            self._con.execute(
+                f"create table if not exists {LANDINGS} (source varchar, source_uri varchar, sha256 varchar, "
+                "window_start timestamptz, window_end timestamptz, file_rows bigint, rows bigint, "
+                "removed bigint, unchanged bigint, quarantined bigint, first_event timestamptz, "
+                "last_event timestamptz, landed_at timestamptz, run_id varchar)"
+            )
+            self._exists = True
+        window = landing.window
+        values = (
+            landing.source, landing.source_uri, landing.sha256,
+            None if window is None else window.start, None if window is None else window.end,
+            landing.file_rows, landing.rows, landing.removed, landing.unchanged, landing.quarantined,
+            landing.first_event, landing.last_event, landing.landed_at, landing.run_id,
+        )  # fmt: skip
+        self._con.execute(f"insert into {LANDINGS} values ({', '.join(map(literal, values))})")
+
+
+def _utc(value: datetime) -> datetime:
+    return value.astimezone(UTC)

@@ -1,0 +1,256 @@
+"""Sensors that notice new and changed files in landing folders and ask for the partitions they touch.
+
+What belongs here: when to ask for a run, and of which partitions. What does not: landing anything.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from orchestration.asset_specs import asset_key
+from orchestration.declarations import Declarations, Table
+from orchestration.ingestion.delivery import deliver, unpack
+from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.files import READERS, temporary_folder
+from orchestration.ingestion.quarantine import SCHEMA, bad_row
+from orchestration.ingestion.sql import identifier, literal
+from orchestration.ingestion.uris import Item, Place, find_place, local_items, looks_like_many
+from orchestration.partitions import PARTITION_FORMAT, partitions_def
+from orchestration.settings import Clock, Settings
+
+INTERVAL_SECONDS = 30
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+Days = tuple[date, date]
+"""First and last day of a run of days."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a sensor remembers of a file; ``sha256`` is None while it has not been asked for."""
+
+    mtime_ns: int
+    size: int
+    sha256: str | None = None
+    days: tuple[tuple[str, str], ...] = ()
+
+    def is_same_file(self, other: "Seen") -> bool:
+        """Whether size and modification time are equal."""
+        return (self.mtime_ns, self.size) == (other.mtime_ns, other.size)
+
+
+def _load(cursor: str | None) -> dict[str, Seen]:
+    held: dict[str, dict[str, Any]] = json.loads(cursor) if cursor else {}
+    return {
+        label: Seen(s["mtime_ns"], s["size"], s["sha256"], tuple((a, b) for a, b in s["days"]))
+        for label, s in held.items()
+    }
+
+
+def _dump(seen: dict[str, Seen]) -> str:
+    return json.dumps({label: asdict(s) for label, s in sorted(seen.items())})
+
+
+def runs_of_days(days: Iterable[date]) -> list[Days]:
+    """Days as spans without gaps."""
+    spans: list[Days] = []
+    for day in sorted(set(days)):
+        if spans and day - spans[-1][1] <= timedelta(days=1):
+            spans[-1] = (spans[-1][0], day)
+        else:
+            spans.append((day, day))
+    return spans
+
+
+def _all_days(spans: Iterable[tuple[str, str]]) -> set[date]:
+    found: set[date] = set()
+    for start, end in spans:
+        day, last = date.fromisoformat(start), date.fromisoformat(end)
+        while day <= last:
+            found.add(day)
+            day += timedelta(days=1)
+    return found
+
+
+def event_days(table: Table, item: Item, place: Place, settings: Settings) -> set[date]:
+    """The days of the events in a file.
+
+    Raises:
+        IngestFault: The file cannot be read as declared.
+    """
+    ingest = table.ingest
+    if ingest.partition is None or ingest.event_time is None:
+        return set()
+    with temporary_folder(settings) as folder, closing(duckdb.connect()) as con:
+        con.execute("set timezone = 'UTC'")
+        con.execute(f"set temp_directory = {literal(str(folder))}")
+        con.execute(f"set memory_limit = {literal(settings.duckdb_memory_limit)}")
+        path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
+        reading = READERS[ingest.format](con, table, path, item.label)
+        day = f"timezone({literal(ingest.partition.timezone)}, {identifier(ingest.event_time)}::timestamptz)::date"
+        try:
+            rows = con.execute(
+                f"select distinct {day} from ({reading.rows()}) where not _skip and not {bad_row(table)}"
+            ).fetchall()
+        except duckdb.Error as error:
+            raise IngestFault(item.label, "what DuckDB cannot read", "a readable file") from error
+    return {row[0] for row in rows}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a landing folder found."""
+
+    seen: dict[str, Seen]
+    arrived: dict[str, Seen]
+    """New and changed files, with the days of their present and former versions."""
+    unsettled: list[str]
+    gone: list[str]
+
+
+class Watch:
+    """One landing folder."""
+
+    def __init__(self, table: Table, settings: Settings, clock: Clock) -> None:
+        self._table = table
+        self._settings = settings
+        self._clock = clock
+
+    def look(self, before: dict[str, Seen], now: float) -> Look:
+        """Compare the folder with what was seen before.
+
+        Args:
+            before: What the last look has seen.
+            now: The wall clock, in seconds since 1970.
+
+        Raises:
+            IngestFault: The declared uri stands for nothing.
+        """
+        place = find_place(self._table.ingest, self._settings, self._table.name)
+        found = Look({}, {}, [], [])
+        for item in local_items(place, self._table.ingest):
+            try:
+                self._look_at(item, place, before.get(item.label), now, found)
+            except FileNotFoundError:
+                continue
+        found.gone.extend(sorted(set(before) - set(found.seen)))
+        return found
+
+    def _look_at(self, item: Item, place: Place, before: Seen | None, now: float, found: Look) -> None:
+        stat = Path(item.address).stat()
+        current = Seen(stat.st_mtime_ns, stat.st_size)
+        former = before or Seen(-1, -1)
+        if former.sha256 is not None and former.is_same_file(current):
+            found.seen[item.label] = former
+            return
+        # Renaming a file changes its ctime but not its mtime: such a file was whole when it came.
+        is_whole = (
+            stat.st_ctime_ns > stat.st_mtime_ns
+            or former.is_same_file(current)
+            or now - stat.st_mtime > INTERVAL_SECONDS
+        )
+        if not is_whole:
+            found.unsettled.append(item.label)
+            found.seen[item.label] = replace(current, days=former.days)
+            return
+        with Path(item.address).open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 == former.sha256:
+            found.seen[item.label] = replace(current, sha256=sha256, days=former.days)
+            return
+        try:
+            days = event_days(self._table, item, place, self._settings)
+        except IngestFault:
+            # The asset finds the same fault, and fails where people look.
+            days = set()
+        spans = tuple((a.isoformat(), b.isoformat()) for a, b in runs_of_days(days))
+        found.seen[item.label] = replace(current, sha256=sha256, days=spans)
+        both = runs_of_days(days | _all_days(former.days))
+        found.arrived[item.label] = replace(
+            found.seen[item.label], days=tuple((a.isoformat(), b.isoformat()) for a, b in both)
+        )
+
+    def requests(self, look: Look) -> Iterator[dg.RunRequest]:
+        """One request a span of days that the arrived files touch; the newest day if nothing tells."""
+        if not look.arrived:
+            return
+        names = json.dumps(sorted((label, s.sha256, s.mtime_ns) for label, s in look.arrived.items()))
+        key = f"{self._table.name}:{hashlib.sha256(names.encode()).hexdigest()[:24]}"
+        selection = [asset_key(self._table), dg.AssetKey([SCHEMA, self._table.name])]
+        definition = partitions_def(self._table.ingest.partition, self._clock)
+        if definition is None:
+            yield dg.RunRequest(run_key=key, asset_selection=selection)
+            return
+        existing = definition.get_partition_keys(current_time=self._clock.now())
+        wanted = {d.strftime(PARTITION_FORMAT) for s in look.arrived.values() for d in _all_days(s.days)}
+        untold = any(not s.days for s in look.arrived.values())
+        keys = [k for k in existing if k in wanted]
+        if untold or not keys:
+            keys = sorted({*keys, *existing[-1:]})
+        for first, last in runs_of_days(date.fromisoformat(k) for k in keys):
+            start, end = first.strftime(PARTITION_FORMAT), last.strftime(PARTITION_FORMAT)
+            run_key = f"{key}:{start}:{end}"
+            if start == end:
+                yield dg.RunRequest(run_key=run_key, asset_selection=selection, partition_key=start)
+            else:
+                tags = {RANGE_START: start, RANGE_END: end}
+                yield dg.RunRequest(run_key=run_key, asset_selection=selection, tags=tags)
+
+
+def _summary(look: Look) -> str:
+    parts = [f"{len(look.seen)} files, none new or changed"]
+    if look.unsettled:
+        parts.append(f"still being written: {', '.join(look.unsettled[:10])}")
+    if look.gone:
+        parts.append(f"no longer there (their rows stay): {', '.join(look.gone[:10])}")
+    return "; ".join(parts)
+
+
+def build_landing_sensor(
+    table: Table, settings: Settings, clock: Clock, default_status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    """The sensor of one source."""
+    watch = Watch(table, settings, clock)
+
+    @dg.sensor(
+        name=f"landing_{table.name}",
+        description=f"Notices new and changed files of {table.ingest.uri} and asks for the partitions they touch.",
+        target=dg.AssetSelection.assets(asset_key(table), dg.AssetKey([SCHEMA, table.name])),
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=default_status,
+    )
+    def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        look = watch.look(_load(context.cursor), time.time())
+        for label in look.gone:
+            context.log.info(f"{label} is no longer there; its rows stay")
+        requests = list(watch.requests(look))
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else dg.SkipReason(_summary(look)),
+            cursor=_dump(look.seen),
+        )
+
+    return landing
+
+
+def build_landing_sensors(
+    declarations: Declarations,
+    settings: Settings,
+    clock: Clock,
+    default_status: dg.DefaultSensorStatus = dg.DefaultSensorStatus.STOPPED,
+) -> list[dg.SensorDefinition]:
+    """One sensor a source that is a local folder or pattern."""
+    return [
+        build_landing_sensor(table, settings, clock, default_status)
+        for table in declarations.sources
+        if looks_like_many(table.ingest, settings)
+    ]

@@ -1,0 +1,232 @@
+"""Rows that cannot be read as declared: what is kept of them, and when there are too many.
+
+What belongs here: ``lake.quarantine.<table>`` and the limit. What does not: how rows are read.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from orchestration.declarations import Table
+from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.raw_table import Stamp
+from orchestration.ingestion.readers import MAX_REJECTS, Reading
+from orchestration.ingestion.sql import identifier, literal
+from orchestration.lakehouse import table_exists
+from orchestration.lakehouse.tables import relation
+from orchestration.partitions import day_window
+
+SCHEMA = "quarantine"
+MAX_RAW_TEXT = 10_000
+COLUMNS = {
+    "_source_uri": ("varchar", "The delivery the row came in."),
+    "_source_sha256": ("varchar", "Its SHA-256."),
+    "line": ("bigint", "The row's line in the delivery; the header is line 1 of a csv file."),
+    "column_name": ("varchar", "The first column that could not be read, if it is one column's fault."),
+    "reason": ("varchar", "Why the row could not be read, for each column that could not."),
+    "raw_text": ("varchar", f"The row as delivered, cut after {MAX_RAW_TEXT:,} characters."),
+    "partition_day": ("date", "The partition the row belongs to, where its event time could be read."),
+    "_quarantined_at": ("timestamptz", "When it was put here, on the wall clock."),
+    "_run_id": ("varchar", "The run that put it here."),
+}
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """The unreadable rows of one delivery, in the temporary tables ``_faulty`` and ``_refused``."""
+
+    rows: int
+    faulty: int
+    shift: str
+    """SQL from a row's number among the readable and faulty ones (``_n``) to that in the file."""
+    line_breaks: int
+    """Line breaks inside rows."""
+
+
+def _outside(table: Table) -> str | None:
+    """A condition: the event time is in no declared partition."""
+    ingest = table.ingest
+    if ingest.partition is None or ingest.event_time is None:
+        return None
+    event, part = identifier(ingest.event_time), ingest.partition
+    after = "" if part.end is None else f" or {event} >= {literal(day_window(part, part.end).start)}"
+    return f"({event} is null or {event} < {literal(day_window(part, part.start).start)}{after})"
+
+
+def bad_row(table: Table) -> str:
+    """A condition on the rows of a reading: the row goes to quarantine."""
+    outside = _outside(table)
+    return "_bad" if outside is None else f"(_bad or {outside})"
+
+
+def _reasons(table: Table) -> str:
+    outside = _outside(table)
+    if outside is None or table.ingest.event_time is None or table.ingest.partition is None:
+        return "_reasons"
+    event, part = table.ingest.event_time, table.ingest.partition
+    span = f"{part.start} to {part.end or 'open'}, {part.timezone}"
+    text = f"coalesce({identifier(event)}::varchar, 'no event time') || {literal(f' is in no partition ({span})')}"
+    readable = f"len(list_filter(_reasons, lambda x: x.c = {literal(event)})) = 0"
+    return f"if({outside} and {readable}, list_append(_reasons, {{'c': {literal(event)}, 'r': {text}}}), _reasons)"
+
+
+def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, first_line: int) -> Faulty:
+    """Find every unreadable row of a delivery.
+
+    Args:
+        con: A connection.
+        table: The source table.
+        reading: The delivery.
+        first_line: Line of the first row.
+
+    Raises:
+        IngestFault: There are more than can be kept.
+    """
+    ingest = table.ingest
+    day = "null::date"
+    if ingest.partition is not None and ingest.event_time is not None:
+        zone = literal(ingest.partition.timezone)
+        day = f"timezone({zone}, {identifier(ingest.event_time)}::timestamptz)::date"
+    con.execute(
+        f"create or replace temp table _faulty as select _n, {_reasons(table)} as reasons, "
+        f"left(_raw_text, {MAX_RAW_TEXT}) as raw_text, {day} as partition_day "
+        f"from ({reading.rows(careful=True)}) where not _skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
+    )
+    con.execute("create or replace temp table _refused (_line bigint, reasons struct(c varchar, r varchar)[], "
+                "raw_text varchar)")  # fmt: skip
+    if reading.rejects is not None:
+        names = "[" + ", ".join(literal(n) for n in reading.reject_columns) + "]"
+        con.execute(
+            f"insert into _refused select line, list({{'c': {names}[column_idx::bigint], 'r': lower(error_type::varchar) "
+            f"|| ': ' || error_message}} order by column_idx), any_value(csv_line) "
+            f"from {reading.rejects} group by line"
+        )
+    con.execute(
+        f"create or replace temp table _shifts as select _line - {first_line} "
+        "- (row_number() over (order by _line) - 1) as before from _refused"
+    )
+    refused = _scalar(con, "select count(*) from _refused")
+    faulty = _scalar(con, "select count(*) from _faulty") + refused
+    if faulty > MAX_REJECTS:
+        raise IngestFault(reading.label, f"more than {MAX_REJECTS:,} unreadable rows", "fewer")
+    shift = "_n" if not refused else "_n + (select count(*) from _shifts s where s.before < _n)"
+    reading.forget_rejects(con)
+    # The raw text is made of every column: without it DuckDB would read, and refuse, fewer.
+    readable, breaks = con.execute(
+        f"select count(*), coalesce(sum({_breaks('_raw_text')}), 0) from ({reading.rows(careful=True)}) "
+        "where not _skip and _raw_text is not null"
+    ).fetchall()[0]
+    reading.forget_rejects(con)
+    inner = _scalar(con, f"select coalesce(sum({_breaks('raw_text')}), 0) from _refused")
+    con.execute(f"update _refused set raw_text = left(raw_text, {MAX_RAW_TEXT})")
+    return Faulty(int(readable) + refused, faulty, shift, int(breaks) + inner)
+
+
+def _breaks(text: str) -> str:
+    return f"len({text}) - len(replace({text}, chr(10), ''))"
+
+
+def _scalar(con: duckdb.DuckDBPyConnection, query: str) -> int:
+    return int(con.execute(query).fetchall()[0][0])
+
+
+def first_faults(
+    con: duckdb.DuckDBPyConnection, first_line: int, shift: str, limit: int
+) -> list[dict[str, Any]]:
+    """The first unreadable rows: line, columns, reasons and text."""
+    columns = "line, column_name, reason, raw_text, partition_day::varchar"
+    rows = con.execute(
+        f"select {columns} from ({_listed(first_line, shift)}) order by line limit {limit}"
+    ).fetchall()
+    keys = ("line", "column", "reason", "raw_text", "partition_day")
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+def _listed(first_line: int, shift: str) -> str:
+    describe = (
+        "reasons[1].c as column_name, array_to_string(list_transform(reasons, lambda x: x.r), '; ') as reason"
+    )
+    return (
+        f"select * from (select {shift} - 1 + {first_line} as line, {describe}, raw_text, partition_day "
+        f"from _faulty union all select _line, {describe}, raw_text, null from _refused)"
+    )
+
+
+def check_share(
+    con: duckdb.DuckDBPyConnection, table: Table, label: str, faulty: Faulty, first_line: int
+) -> None:
+    """Fail the delivery if too large a share of its rows is unreadable.
+
+    Raises:
+        IngestFault: The share is above ``max_quarantined_share``.
+    """
+    limit = table.ingest.max_quarantined_share
+    if not faulty.faulty or faulty.faulty <= limit * faulty.rows:
+        return
+    share = faulty.faulty / max(faulty.rows, 1)
+    columns = con.execute(
+        f"select column_name, count(*) as n from ({_listed(first_line, faulty.shift)}) "
+        "where column_name is not null group by column_name order by n desc, column_name limit 10"
+    ).fetchall()
+    first = first_faults(con, first_line, faulty.shift, 5)
+    if any(c.is_classified for c in table.columns):
+        # The text may hold what only the quarantine table's readers may see.
+        for fault in first:
+            del fault["raw_text"]
+    lines = "\n".join(
+        f"  line {f['line']}: {f['reason']}" + (f": {shown(f['raw_text'], 160)}" if "raw_text" in f else "")
+        for f in first
+    )
+    by_column = ", ".join(f"{name} ({n:,})" for name, n in columns)
+    raise IngestFault(
+        label,
+        f"{faulty.faulty:,} of {faulty.rows:,} rows ({share:.2%}) that cannot be read as declared"
+        + (f", by column: {by_column}" if by_column else ""),
+        f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of the delivery was landed. First ones:\n"
+        + lines,
+        {"unreadable_rows": faulty.faulty, "rows_in_delivery": faulty.rows, "first_unreadable_rows": first},
+    )
+
+
+class Quarantine:
+    """``lake.quarantine.<table>`` inside an open transaction."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, table: Table) -> None:
+        self._con = con
+        self._table = table
+        self.relation = relation(SCHEMA, table.name)
+
+    def prepare(self) -> None:
+        """Create the table."""
+        if table_exists(self._con, SCHEMA, self._table.name):
+            return
+        self._con.execute(f"create schema if not exists lake.{SCHEMA}")
+        body = ", ".join(f"{n} {t}" for n, (t, _) in COLUMNS.items())
+        self._con.execute(f"create table {self.relation} ({body})")
+
+    def put(self, stamp: Stamp, faulty: Faulty | None, first_line: int, *, keep: bool = False) -> int:
+        """Make the quarantined rows of a delivery those of its present version; gives how many are new.
+
+        Args:
+            stamp: What quarantined rows carry.
+            faulty: The unreadable rows; None if there are none.
+            first_line: Line of the delivery's first row.
+            keep: True for a delivery of changes only: earlier rows stay, equal ones are not added again.
+        """
+        con, uri = self._con, literal(stamp.source_uri)
+        mine = f"_source_uri = {uri}"
+        if not keep:
+            gone = f"{mine} and _source_sha256 <> {literal(stamp.sha256)}"
+            con.execute(f"delete from {self.relation} where {gone}")
+        if faulty is None or not faulty.faulty:
+            return 0
+        same = f"{mine} and raw_text is not distinct from f.raw_text and reason = f.reason"
+        same += "" if keep else " and line = f.line"
+        done = con.execute(
+            f"insert into {self.relation} select {uri}, {literal(stamp.sha256)}, line, column_name, reason, "
+            f"raw_text, partition_day, {literal(stamp.ingested_at)}, {literal(stamp.run_id)} "
+            f"from ({_listed(first_line, faulty.shift)}) f "
+            f"where not exists (select 1 from {self.relation} where {same})"
+        ).fetchall()
+        return int(done[0][0])

@@ -1,0 +1,194 @@
+"""The raw table of a source: created as declared, grown when the declaration grows, changed by difference.
+
+What belongs here: statements that change ``lake.raw.<table>``. What does not: reading deliveries.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import duckdb
+
+from orchestration.declarations import Table
+from orchestration.ingestion.casts import canonical
+from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.sql import identifier, literal
+from orchestration.lakehouse import describe_table
+from orchestration.lakehouse.tables import relation
+from orchestration.partitions import Window
+
+STAMPS = {
+    "_source_uri": "varchar",
+    "_source_sha256": "varchar",
+    "_row_number": "bigint",
+    "_ingested_at": "timestamptz",
+    "_run_id": "varchar",
+    "_late_at": "timestamptz",
+}
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What every row of one landing carries; ``landed`` are the spans that landed before."""
+
+    source_uri: str
+    sha256: str
+    ingested_at: datetime
+    run_id: str
+    late_at: datetime
+    landed: tuple[Window, ...]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a landing did."""
+
+    added: int
+    removed: int = 0
+    unchanged: int = 0
+
+
+def stored_type(con: duckdb.DuckDBPyConnection, data_type: str) -> str:
+    """A declared type as the catalog spells it."""
+    return str(con.execute(f"select typeof(null::{data_type})").fetchall()[0][0]).lower()
+
+
+class RawTable:
+    """``lake.raw.<table>`` inside an open transaction."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, table: Table) -> None:
+        self._con = con
+        self._table = table
+        self.relation = relation(table.schema, table.name)
+        self.event_time = table.ingest.event_time
+
+    def prepare(self, new_columns: Sequence[str] = ()) -> None:
+        """Create the table, or add what the declaration or an evolving delivery has more.
+
+        Raises:
+            IngestFault: A column's stored type is another one than declared.
+        """
+        con, table = self._con, self._table
+        con.execute(f"create schema if not exists lake.{identifier(table.schema)}")
+        stored = {c.name: c.data_type for c in describe_table(con, table.schema, table.name)}
+        if not stored:
+            columns = {c.name: c.data_type for c in table.columns} | STAMPS
+            body = ", ".join(f"{identifier(n)} {t}" for n, t in columns.items())
+            con.execute(f"create table {self.relation} ({body})")
+            stored = dict(columns)
+        else:
+            for column in table.columns:
+                if column.name not in stored:
+                    self._add(column.name, column.data_type)
+                    stored[column.name] = column.data_type
+                elif canonical(stored[column.name]) != canonical(stored_type(con, column.data_type)):
+                    raise IngestFault(
+                        f"{table.file}: sources.{table.name}.columns.{column.name}.data_type",
+                        f"{column.data_type}, where lake.{table.schema}.{table.name} holds "
+                        f"{stored[column.name].lower()}",
+                        "the stored type; to change it, drop the raw table and its landings "
+                        "and materialize it again, or declare a new table",
+                    )
+        for name in new_columns:
+            if name not in stored:
+                self._add(name, "varchar")
+
+    def _add(self, name: str, data_type: str) -> None:
+        self._con.execute(f"alter table {self.relation} add column {identifier(name)} {data_type}")
+
+    def content_columns(self) -> dict[str, str]:
+        """What a row says: every column but the stamps, with its type."""
+        stored = describe_table(self._con, self._table.schema, self._table.name)
+        return {c.name: c.data_type for c in stored if c.name not in STAMPS}
+
+    def in_window(self, window: Window | None) -> str:
+        """A condition: the row's event lies in the window."""
+        if window is None or self.event_time is None:
+            return "true"
+        event = identifier(self.event_time)
+        return f"({event} >= {literal(window.start)} and {event} < {literal(window.end)})"
+
+    def has_rows(self, condition: str) -> bool:
+        """Whether any row fulfils a condition."""
+        found = self._con.execute(f"select 1 from {self.relation} where {condition} limit 1").fetchall()
+        return bool(found)
+
+    def _late(self, stamp: Stamp, window: Window | None) -> str:
+        if not stamp.landed:
+            return "null"
+        spans = ["true"] if window is None else [self.in_window(w) for w in stamp.landed]
+        return f"case when {' or '.join(spans)} then {literal(stamp.late_at)} end"
+
+    def insert(
+        self, rows: str, columns: Sequence[str], stamp: Stamp, window: Window | None, ordinal: str = "_n"
+    ) -> int:
+        """Add the rows of a select and say how many."""
+        names = [*map(identifier, columns), *STAMPS]
+        stamps = (
+            literal(stamp.source_uri), literal(stamp.sha256), ordinal,
+            literal(stamp.ingested_at), literal(stamp.run_id), self._late(stamp, window),
+        )  # fmt: skip
+        done = self._con.execute(
+            f"insert into {self.relation} ({', '.join(names)}) "
+            f"select {', '.join([*map(identifier, columns), *stamps])} from ({rows})"
+        ).fetchall()
+        return int(done[0][0])
+
+    def replace(
+        self, rows: str, columns: Sequence[str], stamp: Stamp, window: Window | None, scope: str,
+        *, replaced_key: Sequence[str] = (),
+    ) -> Change:  # fmt: skip
+        """Make the rows of a scope those of a select: equal ones stay as they are, as often as they occur.
+
+        Args:
+            rows: A select of ``columns`` and ``_n``.
+            columns: The columns that were delivered.
+            stamp: What added rows carry.
+            window: The run's window.
+            scope: A condition on the table: the rows that the select is the new state of.
+            replaced_key: Where the select may lack rows that still hold: nothing is removed but what
+                an added row with the same key takes the place of.
+        """
+        con = self._con
+        content = self.content_columns()
+        given = [
+            identifier(c) if c in columns else f"null::{t} as {identifier(c)}" for c, t in content.items()
+        ]
+        names = [identifier(c) for c in content]
+        key = f"hash({', '.join(names)})"
+        con.execute(f"create or replace temp table _incoming as select {', '.join(given)}, _n from ({rows})")
+        # Rows are paired by content and by the how-manieth of their content; the hash only sorts them
+        # into heaps, so that two contents with one hash can at worst be stamped anew.
+        nth = f"row_number() over (partition by {key} order by {{}}) as _nth, {key} as _key"
+        con.execute(
+            f"create or replace temp table _existing as select {', '.join(names)}, rowid as _id, "
+            f"{nth.format('_row_number, _source_sha256')} from {self.relation} where {scope}"
+        )
+        con.execute(f"create or replace temp table _incoming as select *, {nth.format('_n')} from _incoming")
+        same = " and ".join(f"a.{n} is not distinct from b.{n}" for n in names)
+        pair = f"a._key = b._key and a._nth = b._nth and {same}"
+        con.execute(
+            f"create or replace temp table _added as select * from _incoming a where not exists "
+            f"(select 1 from _existing b where {pair})"
+        )
+        con.execute(
+            f"create or replace temp table _removed as select _id from _existing a where not exists "
+            f"(select 1 from _incoming b where {pair})"
+        )
+        gone = "rowid in (select _id from _removed)"
+        if replaced_key:
+            key = ", ".join(map(identifier, replaced_key))
+            gone = f"({key}) in (select ({key}) from _added) and ({gone} or not ({scope}))"
+        done = con.execute(f"delete from {self.relation} where {gone}").fetchall()
+        removed = int(done[0][0])
+        total = _count(con, "_incoming")
+        added = _count(con, "_added")
+        if added:
+            self.insert("select * from _added order by _n", list(content), stamp, window)
+        for name in ("_incoming", "_existing", "_added", "_removed"):
+            con.execute(f"drop table if exists temp.{name}")
+        return Change(added, removed, total - added)
+
+
+def _count(con: duckdb.DuckDBPyConnection, name: str) -> int:
+    return int(con.execute(f"select count(*) from {name}").fetchall()[0][0])

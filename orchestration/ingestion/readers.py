@@ -1,0 +1,270 @@
+"""From a plain file to SQL that reads its rows, with nothing left for DuckDB to guess.
+
+What belongs here: one function a format, each giving a ``Reading``. What does not: what is done with
+the rows.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import duckdb
+
+from orchestration.declarations import Table
+from orchestration.ingestion.casts import Cast
+from orchestration.ingestion.contract import casts, check_columns
+from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
+from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.sql import identifier, listing, literal
+
+MAX_REJECTS = 1_000_000
+"""Unreadable rows of one file that are kept; more fail the file."""
+
+_NO_TEXT = chr(30)
+_scan_numbers: Iterator[int] = count(1)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """SQL that reads the rows of one delivery.
+
+    ``cells`` gives one column a delivered column that is wanted (text, or typed for Parquet and
+    databases), ``_skip`` (no row at all), ``_broken`` (the row cannot be taken apart) and, when careful,
+    ``_raw_text``. ``ordinal`` numbers the rows from 1. Rows that the reader itself refuses are in the
+    temporary table ``rejects``.
+    """
+
+    label: str
+    cells: str
+    careful_cells: str
+    casts: Mapping[str, Cast]
+    new_columns: tuple[str, ...]
+    ordinal: str = "row_number() over ()"
+    rejects: str | None = None
+    reject_columns: tuple[str, ...] = ()
+    path: Path | None = None
+    facts: TextFacts | None = None
+    header_lines: int = 0
+    masked: frozenset[str] = frozenset()
+    """Classified columns: their values are in no reason."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that land, declared ones first."""
+        return tuple(self.casts)
+
+    def rows(self, *, careful: bool = False) -> str:
+        """A select of values by column name, ``_n`` (ordinal), ``_bad``, and when careful ``_raw_text``.
+
+        Casts come before the numbering: nothing can move a filter below it, and so each runs once.
+        """
+        nul = self.facts is not None and self.facts.has_nul
+        values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
+        bad = ["_broken", *(c.is_bad for c in self.casts.values() if c.is_bad != "false")]
+        if nul:
+            bad += [f"coalesce(contains({identifier(n)}, chr(0)), false)" for n in self.casts]
+        extra = f", _raw_text, {self.reasons()} as _reasons" if careful else ""
+        source = self.careful_cells if careful else self.cells
+        inner = f"select {', '.join(values)}, {' or '.join(bad)} as _bad, _skip{extra}"
+        if self.ordinal.startswith("row_number"):
+            return f"select *, {self.ordinal} as _n from ({inner} from ({source}))"
+        return f"{inner}, {self.ordinal} as _n from ({source})"
+
+    @property
+    def expected_rows(self) -> int | None:
+        """Rows of the delivery if each is on a line of its own; None where nothing tells."""
+        return None if self.facts is None else self.facts.lines - self.header_lines
+
+    def refused(self, con: duckdb.DuckDBPyConnection) -> int:
+        """How many faults the reader has met since they were last forgotten."""
+        if self.rejects is None:
+            return 0
+        return int(con.execute(f"select count(*) from {self.rejects}").fetchall()[0][0])
+
+    def forget_rejects(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Drop what the last scans refused, so that the next one's rejects are its own."""
+        if self.rejects is not None:
+            con.execute(f"drop table if exists {self.rejects}")
+            con.execute(f"drop table if exists {self.rejects.replace('_rejects', '_scans')}")
+
+    def reasons(self) -> str:
+        """A list of ``{column, reason}`` of every fault of a row."""
+        nul = self.facts is not None and self.facts.has_nul
+        parts = ["case when _broken then {'c': null::varchar, 'r': 'not one whole JSON object'} end"]
+        for name, cast in self.casts.items():
+            c, key = identifier(name), literal(name)
+            if cast.is_bad != "false":
+                text = literal("***") if name in self.masked else f"{c}::varchar"
+                found = f"{literal(f'{name}: found ')} || chr(39) || {text} || chr(39)"
+                why = f"{found} || {literal(f', expected {cast.declared}')}"
+                parts.append(f"case when {cast.is_bad} then {{'c': {key}, 'r': {why}}} end")
+            if nul:
+                parts.append(f"case when contains({c}, chr(0)) then {{'c': {key}, 'r': 'a NUL byte'}} end")
+        return f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
+
+
+def masked_columns(table: Table) -> frozenset[str]:
+    """The columns whose values appear in no message."""
+    return frozenset(c.name for c in table.columns if c.is_classified)
+
+
+def _rejects_options(number: int) -> str:
+    return (
+        f"store_rejects=true, rejects_table='_rejects_{number}', rejects_scan='_scans_{number}', "
+        f"rejects_limit={MAX_REJECTS}, auto_detect=false, strict_mode=true, null_padding=false, "
+        f"max_line_size={MAX_LINE + 2}"
+    )
+
+
+def _csv_header(path: Path, delimiter: str, label: str) -> list[str]:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            header = next(csv.reader(file, delimiter=delimiter, strict=True), [])
+    except csv.Error as error:
+        raise IngestFault(f"{label}, line 1", f"no header ({error})", "names of columns") from error
+    if any("�" in name for name in header):
+        raise IngestFault(f"{label}, line 1", "bytes that are not UTF-8", "the declared encoding")
+    if any("\0" in name for name in header):
+        raise IngestFault(f"{label}, line 1", "a NUL byte", "names of columns")
+    return header
+
+
+def _check_delimiter(header: list[str], table: Table, label: str) -> None:
+    if len(header) > 1 or len(table.columns) == 1 or not header:
+        return
+    others = [d for d in ",;\t|" if d in header[0]]
+    if others:
+        raise IngestFault(
+            f"{label}, header",
+            f"one column {shown(header[0])} (is the delimiter {others[0]!r}?)",
+            f"{len(table.columns)} columns parted by {table.ingest.delimiter!r}",
+        )
+
+
+def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str) -> Reading:
+    """A delimited text file with a header; every cell is read as text and cast afterwards.
+
+    Raises:
+        IngestFault: The file is empty, or its header is not the declared one.
+    """
+    facts = text_facts(path, label)
+    ingest = table.ingest
+    header = _csv_header(path, ingest.delimiter, label)
+    _check_delimiter(header, table, label)
+    new = check_columns(table, header, label)
+    wanted = {name: f"c{header.index(name)}" for name in (*(c.name for c in table.columns), *new)}
+    number = next(_scan_numbers)
+    types = "{" + ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(header))) + "}"
+
+    def scan(nulls: tuple[str, ...]) -> str:
+        return (
+            f"read_csv({literal(str(path))}, columns={types}, header=true, delim={literal(ingest.delimiter)}, "
+            f"quote='\"', escape='\"', nullstr={listing(nulls)}, {_rejects_options(number)})"
+        )
+
+    special_characters = literal('["\n\r' + _class(ingest.delimiter) + "]")
+
+    def quoted(cell: str) -> str:
+        text = f"coalesce({cell}, '')"
+        special = f"regexp_matches({text}, {special_characters})"
+        return f"case when {special} then '\"' || replace({text}, '\"', '\"\"') || '\"' else {text} end"
+
+    nulls = listing(ingest.null_values)
+    fast = [f"{c} as {identifier(n)}" for n, c in wanted.items()]
+    careful = [f"if(list_contains({nulls}, {c}), null, {c}) as {identifier(n)}" for n, c in wanted.items()]
+    raw = f" || {literal(ingest.delimiter)} || ".join(quoted(f"c{i}") for i in range(len(header)))
+    flags = "false as _skip, false as _broken"
+    return Reading(
+        label=label,
+        cells=f"select {', '.join(fast)}, {flags} from {scan(ingest.null_values)}",
+        careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text from {scan((_NO_TEXT,))}",
+        casts=casts(table, new, None, label),
+        new_columns=new,
+        masked=masked_columns(table),
+        rejects=f"_rejects_{number}",
+        reject_columns=tuple(header),
+        path=path,
+        facts=facts,
+        header_lines=1 + sum(name.count("\n") for name in header),
+    )
+
+
+def _class(character: str) -> str:
+    return "\\" + character if character in "^]\\-" else character
+
+
+def read_jsonl(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str) -> Reading:
+    """One JSON object a line; strings and numbers are cast alike, null markers do not apply.
+
+    Raises:
+        IngestFault: The file is empty, or no object has a declared column.
+    """
+    facts = text_facts(path, label)
+    number = next(_scan_numbers)
+    lines = (
+        f"select l, coalesce(trim(l) = '', true) as _skip from read_csv({literal(str(path))}, "
+        f"columns={{'l': 'VARCHAR'}}, header=false, delim=chr(31), quote='', escape='', "
+        f"nullstr=[chr(30)], {_rejects_options(number)})"
+    )
+    keys = con.execute(
+        f"select k, count(*) from (select unnest(try(json_keys(l))) as k from ({lines}) "
+        "where not _skip and starts_with(trim(l), '{')) group by k order by min(k)"
+    ).fetchall()
+    con.execute(f"drop table if exists _rejects_{number}")
+    con.execute(f"drop table if exists _scans_{number}")
+    new = check_columns(table, _in_declared_order(table, [k for k, _ in keys]), label) if keys else ()
+    names = (*(c.name for c in table.columns), *new)
+    pointers = listing("/" + n.replace("~", "~0").replace("/", "~1") for n in names)
+    cells = ", ".join(f"j[{i}] as {identifier(n)}" for i, n in enumerate(names, 1))
+    source = (
+        f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
+        f"l as _raw_text from (select l, _skip, try(json_extract_string(l, {pointers})) as j from ({lines}))"
+    )
+    return Reading(
+        label=label,
+        cells=source,
+        careful_cells=source,
+        casts=casts(table, new, None, label),
+        new_columns=new,
+        masked=masked_columns(table),
+        rejects=f"_rejects_{number}",
+        reject_columns=("",),
+        path=path,
+        facts=facts,
+    )
+
+
+def _in_declared_order(table: Table, names: list[str]) -> list[str]:
+    declared = [c.name for c in table.columns if c.name in names]
+    return [*declared, *(n for n in names if n not in declared)]
+
+
+def read_parquet(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str) -> Reading:
+    """A Parquet file.
+
+    Raises:
+        IngestFault: It is no whole Parquet file, or a column is missing or has another type.
+    """
+    source = f"read_parquet({literal(str(path))}, file_row_number=true)"
+    try:
+        found = con.execute(f"describe select * exclude (file_row_number) from {source}").fetchall()
+    except duckdb.Error as error:
+        raise IngestFault(
+            label, f"no readable Parquet file ({shown(str(error), 200)})", "a whole one"
+        ) from error
+    types = {row[0]: row[1] for row in found}
+    new = check_columns(table, list(types), label)
+    names = [identifier(n) for n in (*(c.name for c in table.columns), *new)]
+    cells = f"select {', '.join(names)}, file_row_number, false as _skip, false as _broken"
+    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in names)}}})::varchar as _raw_text"
+    return Reading(
+        label=label,
+        cells=f"{cells} from {source}",
+        careful_cells=f"{cells}, {raw} from {source}",
+        casts=casts(table, new, types, label),
+        new_columns=new,
+        masked=masked_columns(table),
+        ordinal="file_row_number + 1",
+    )

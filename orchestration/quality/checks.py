@@ -1,0 +1,59 @@
+"""Soda contracts as Dagster asset checks: one op a contract, one check a Soda check.
+
+What belongs here: building the ops. What does not: everything inside them (``verification``) and the
+look of a result (``results``).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from orchestration.declarations import Declarations
+from orchestration.lakehouse import LakehouseResource
+from orchestration.partitions import run_window
+from orchestration.quality.contract import Contract
+from orchestration.quality.loading import load_contracts
+from orchestration.quality.readers import RunReaders
+from orchestration.quality.results import check_result, check_spec
+from orchestration.quality.verification import verify
+from orchestration.settings import Clock, Settings
+
+
+def build_contract_checks(
+    declarations: Declarations, settings: Settings, clock: Clock
+) -> list[dg.AssetChecksDefinition]:
+    """The checks of every contract, one op a table.
+
+    A check carries no partitions of its own: an op must also run without partitions, and over a range
+    of them in one run, which Dagster's partitioned checks do not. In a partitioned run it tests the
+    run's window.
+
+    Raises:
+        ContractError: At least one contract is missing, surplus or wrong.
+    """
+    readers = RunReaders()
+    return [_checks(c, clock, readers) for c in load_contracts(declarations, settings.soda_checks_dir)]
+
+
+def _checks(contract: Contract, clock: Clock, readers: RunReaders) -> dg.AssetChecksDefinition:
+    table = contract.target.table
+    by_name = {check.name: check for check in contract.checks}
+
+    @dg.multi_asset_check(
+        name=f"check_{table.layer}_{table.name}",
+        specs=[check_spec(contract, check) for check in contract.checks],
+        description=f"The contract {contract.file}.",
+        can_subset=True,
+        compute_kind="soda",
+    )
+    def _run(
+        context: dg.AssetCheckExecutionContext, lakehouse: LakehouseResource
+    ) -> Iterator[dg.AssetCheckResult]:
+        selected = {key.name for key in context.selected_asset_check_keys}
+        checks = [check for name, check in by_name.items() if name in selected]
+        window = run_window(context) if contract.target.window_column is not None else None
+        with readers.reader(lakehouse, context.run.run_id) as con:
+            for verdict in verify(con, contract, checks, window, clock.now()):
+                yield check_result(con, contract, verdict, window)
+
+    return _run

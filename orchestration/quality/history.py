@@ -1,0 +1,274 @@
+"""The history of checks, taken from Dagster's event log into the lakehouse.
+
+What belongs here: one row an evaluation in ``lake.ops.quality_history``, appended once, and reading
+scores out of it. What does not: how scores look (``report``).
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from orchestration.asset_specs import asset_key
+from orchestration.lakehouse import LAKE, table_exists
+from orchestration.quality.contract import Contract
+
+SCHEMA, TABLE = "ops", "quality_history"
+HISTORY = f"{LAKE}.{SCHEMA}.{TABLE}"
+
+_COLUMNS = {
+    "layer": "varchar",
+    "table_name": "varchar",
+    "check_name": "varchar",
+    "dimension": "varchar",
+    "level": "varchar",
+    "evaluated_at": "timestamptz",
+    "run_id": "varchar",
+    "passed": "boolean",
+    "evaluated": "boolean",
+    "measured": "double",
+    "rows_tested": "bigint",
+    "failed_rows": "bigint",
+    "tested": "varchar",
+    "seconds": "double",
+    "contract_sha256": "varchar",
+}
+_IDENTITY = ("layer", "table_name", "check_name", "evaluated_at", "run_id")
+_DONE = {"SUCCEEDED", "FAILED"}
+_PAGE = 200
+
+
+def check_keys(contracts: Sequence[Contract]) -> list[dg.AssetCheckKey]:
+    """The key of every check of the contracts."""
+    return [dg.AssetCheckKey(asset_key(c.target.table), check.name) for c in contracts for check in c.checks]
+
+
+def _number(value: Any) -> float | int | None:
+    return value if isinstance(value, int | float) else None
+
+
+def _row(record: Any) -> dict[str, Any] | None:
+    """The history row of an event log record; None for an evaluation that is not a contract's."""
+    found = record.event.dagster_event.asset_check_evaluation_data
+    metadata = {name: value.value for name, value in found.metadata.items()}
+    if "contract_sha256" not in metadata:
+        return None
+    layer, table = found.asset_key.path
+    return {
+        "layer": layer,
+        "table_name": table,
+        "check_name": found.check_name,
+        "dimension": metadata["dimension"],
+        "level": metadata["level"],
+        "evaluated_at": datetime.fromtimestamp(record.event.timestamp, UTC).isoformat(),
+        "run_id": record.run_id,
+        "passed": found.passed,
+        "evaluated": metadata["evaluated"],
+        "measured": _number(metadata.get("measured")),
+        "rows_tested": metadata.get("rows_tested"),
+        "failed_rows": metadata.get("failed_rows"),
+        "tested": metadata["window"],
+        "seconds": metadata["seconds"],
+        "contract_sha256": metadata["contract_sha256"],
+    }
+
+
+def _instant(record: Any) -> datetime | None:
+    return None if record.event is None else datetime.fromtimestamp(record.event.timestamp, UTC)
+
+
+def _reaches(page: Sequence[Any], since: datetime | None) -> bool:
+    """Whether a page of records goes back to what is known."""
+    return since is not None and any(at <= since for record in page if (at := _instant(record)) is not None)
+
+
+def new_evaluations(
+    instance: dg.DagsterInstance,
+    keys: Sequence[dg.AssetCheckKey],
+    known: Mapping[tuple[str, str, str], datetime],
+) -> Iterator[dict[str, Any]]:
+    """Every evaluation after the newest known one of its check; a check without news costs nothing.
+
+    Args:
+        instance: The Dagster instance.
+        keys: The checks.
+        known: Instant of the newest known evaluation by layer, table and check.
+    """
+    storage = instance.event_log_storage
+    latest = storage.get_latest_asset_check_execution_by_key(keys)
+    for key, newest in latest.items():
+        layer, table = key.asset_key.path
+        since = known.get((layer, table, key.name))
+        cursor = newest.id + 1
+        while True:
+            page = storage.get_asset_check_execution_history(key, limit=_PAGE, cursor=cursor)
+            fresh = [
+                record
+                for record in page
+                if record.status.value in _DONE
+                and (at := _instant(record)) is not None
+                and (since is None or at > since)
+            ]
+            yield from (row for record in fresh if (row := _row(record)) is not None)
+            if len(page) < _PAGE or _reaches(page, since):
+                break
+            cursor = page[-1].id
+
+
+def known_evaluations(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], datetime]:
+    """Instant of the newest evaluation in the lakehouse, by layer, table and check."""
+    if not table_exists(con, SCHEMA, TABLE):
+        return {}
+    rows = con.execute(
+        f"select layer, table_name, check_name, epoch_us(max(evaluated_at)) from {HISTORY} group by all"
+    ).fetchall()
+    return {
+        (layer, table, name): datetime.fromtimestamp(micros / 1e6, UTC) for layer, table, name, micros in rows
+    }
+
+
+def append(con: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Add evaluations that are not there yet, in one transaction.
+
+    Returns:
+        How many were added.
+    """
+    con.execute("begin")
+    try:
+        added = _insert(con, rows)
+    except BaseException:
+        con.execute("rollback")
+        raise
+    con.execute("commit")
+    return added
+
+
+def _insert(con: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]]) -> int:
+    if not table_exists(con, SCHEMA, TABLE):
+        con.execute(f"create schema if not exists {LAKE}.{SCHEMA}")
+        columns = ", ".join(f"{name} {kind}" for name, kind in _COLUMNS.items())
+        con.execute(f"create table {HISTORY} ({columns})")
+    if not rows:
+        return 0
+    structure = json.dumps([_COLUMNS])
+    text = json.dumps(list(rows)).replace("'", "''")
+    same = " and ".join(f"old.{name} = new.{name}" for name in _IDENTITY)
+    added = con.execute(
+        f"insert into {HISTORY} select new.* from "
+        f"(select unnest(from_json('{text}', '{structure}'), recursive := true)) as new "
+        f"where not exists (select 1 from {HISTORY} as old where {same})"
+    ).fetchall()
+    return int(added[0][0])
+
+
+@dataclass(frozen=True)
+class Score:
+    """Share of passed checks in percent, a check that warns counting half, at one instant."""
+
+    at: datetime
+    layer: str
+    table: str
+    dimension: str
+    weight: int
+    passed: int
+
+    @property
+    def percent(self) -> float:
+        """The share."""
+        return 100 * self.passed / self.weight
+
+
+def scores(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract], points: int) -> list[Score]:
+    """Scores of the present checks as they stood at the end of each of the last runs.
+
+    A check that a run did not evaluate counts as it last came out; one that was never evaluated by
+    then does not count.
+
+    Args:
+        con: An open connection to the lakehouse.
+        contracts: The contracts whose checks count.
+        points: Of how many runs.
+    """
+    values = ", ".join(
+        f"('{c.target.table.layer}', '{c.target.table.name}', '{check.name}', '{check.dimension}', "
+        f"{1 if check.warns else 2})"
+        for c in contracts
+        for check in c.checks
+    )
+    rows = con.execute(f"""
+        with checks(layer, table_name, check_name, dimension, weight) as (values {values}),
+        points as (
+            select max(evaluated_at) as ended_at from {HISTORY}
+            group by run_id order by ended_at desc limit {points}
+        ),
+        standing as (
+            select points.ended_at, checks.*, history.passed
+            from points cross join checks
+            asof join {HISTORY} as history
+                on history.layer = checks.layer
+                and history.table_name = checks.table_name
+                and history.check_name = checks.check_name
+                and points.ended_at >= history.evaluated_at
+        )
+        select epoch_us(ended_at), layer, table_name, dimension,
+            sum(weight), sum(weight) filter (where passed)
+        from standing group by all order by all
+    """).fetchall()
+    return [
+        Score(
+            datetime.fromtimestamp(micros / 1e6, UTC), layer, table, dimension, int(weight), int(passed or 0)
+        )
+        for micros, layer, table, dimension, weight, passed in rows
+    ]
+
+
+@dataclass(frozen=True)
+class Failing:
+    """A check whose newest evaluation has not passed."""
+
+    layer: str
+    table: str
+    check: str
+    level: str
+    since: datetime
+    evaluated: bool
+    measured: float | None
+    rows_tested: int | None
+
+
+def failing(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract]) -> list[Failing]:
+    """The present checks that do not hold now, and since when."""
+    present = {
+        (c.target.table.layer, c.target.table.name, check.name) for c in contracts for check in c.checks
+    }
+    rows = con.execute(f"""
+        with latest as (
+            select layer, table_name, check_name,
+                arg_max(passed, evaluated_at) as passed,
+                arg_max(level, evaluated_at) as level,
+                arg_max(evaluated, evaluated_at) as evaluated,
+                arg_max_null(measured, evaluated_at) as measured,
+                arg_max_null(rows_tested, evaluated_at) as rows_tested,
+                max(evaluated_at) filter (where passed) as last_passed
+            from {HISTORY} group by all
+        )
+        select latest.layer, latest.table_name, latest.check_name, latest.level,
+            epoch_us(min(history.evaluated_at)), latest.evaluated, latest.measured, latest.rows_tested
+        from latest join {HISTORY} as history
+            on history.layer = latest.layer and history.table_name = latest.table_name
+            and history.check_name = latest.check_name
+            and (last_passed is null or history.evaluated_at > last_passed)
+        where not latest.passed
+        group by all order by latest.level, latest.layer, latest.table_name, latest.check_name
+    """).fetchall()
+    return [
+        Failing(
+            layer, table, name, level, datetime.fromtimestamp(micros / 1e6, UTC), evaluated, measured, tested
+        )
+        for layer, table, name, level, micros, evaluated, measured, tested in rows
+        if (layer, table, name) in present
+    ]

@@ -1,0 +1,54 @@
+"""One op a layer: its models and seeds as assets, its dbt tests as asset checks."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from orchestration.asset_specs import POOL
+from orchestration.declarations import Declarations, Layer
+from orchestration.settings import Clock, Settings
+from orchestration.transformation.resource import DbtResource
+from orchestration.transformation.selection import LayerConfig, build_args
+from orchestration.transformation.specs import asset_spec, check_specs, is_asset
+
+
+def build_layer_assets(
+    layer: Layer, declarations: Declarations, manifest: Mapping[str, Any], settings: Settings, clock: Clock
+) -> dg.AssetsDefinition:
+    """The dbt assets of a layer, as ``@dbt_assets`` would define them.
+
+    A subset chosen in the UI runs exactly those models and checks; a range of partitions is one run.
+
+    Args:
+        layer: ``staged``, ``features`` or ``training``.
+        declarations: What the dbt project declares.
+        manifest: What ``load_manifest`` gave.
+        settings: Where the project is.
+        clock: Decides how far open-ended partitions reach.
+
+    Raises:
+        DeclarationError: A dbt test belongs to no model or seed.
+    """
+    tables = [t for t in declarations.layer(layer) if is_asset(manifest, t.unique_id)]
+
+    @dg.multi_asset(
+        name=f"dbt_{layer}",
+        specs=[asset_spec(manifest, declarations, table, settings, clock) for table in tables],
+        check_specs=check_specs(manifest, declarations, tables),
+        can_subset=True,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=POOL,
+    )
+    def dbt_layer(context: dg.AssetExecutionContext, config: LayerConfig, dbt: DbtResource) -> Iterator[Any]:
+        # Imports dagster-dbt.
+        from orchestration.transformation.translator import LayerTranslator  # noqa: PLC0415
+
+        yield from dbt.cli(
+            build_args(context, config),
+            context=context,
+            manifest=manifest,
+            translator=LayerTranslator(declarations, settings, clock),
+        ).stream()
+
+    return dbt_layer

@@ -1,0 +1,123 @@
+"""Dagster's own storage: SQLite with batches or PostgreSQL, and runs that were killed."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from orchestration.automation.jobs import Span
+from orchestration.automation.liveness import bury_dead_runs
+from orchestration.automation.local_run import run_here
+from orchestration.event_log import BATCH_SIZE_VARIABLE
+from orchestration.instance import open_instance
+from orchestration.settings import Settings
+
+DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-03-01")
+SPAN = Span("2024-01-01", "2024-02-29")
+
+
+@dg.multi_asset(
+    specs=[dg.AssetSpec("a", partitions_def=DAYS), dg.AssetSpec("b", partitions_def=DAYS), dg.AssetSpec("c")],
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    can_subset=True,
+    pool="lakehouse_write",
+)
+def land(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+    for key in sorted(context.selected_asset_keys):
+        yield dg.MaterializeResult(key, metadata={"dagster/row_count": 7})
+
+
+JOB = dg.Definitions(
+    assets=[land],
+    jobs=[dg.define_asset_job("all", selection=dg.AssetSelection.all())],
+    executor=dg.in_process_executor,
+).resolve_job_def("all")
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
+    return Settings(data_dir=tmp_path / "data", dagster_postgres_url=url)
+
+
+def _history(instance: dg.DagsterInstance, run_id: str) -> dict[str, object]:
+    """What the UI and automation read of a run, without ids and times."""
+    records = instance.get_records_for_run(run_id).records
+    events = [r.event_log_entry.get_dagster_event() for r in records if r.event_log_entry.is_dagster_event]
+    keys = [dg.AssetKey("a"), dg.AssetKey("b"), dg.AssetKey("c")]
+    latest = {key: instance.get_latest_materialization_event(key) for key in keys}
+    return {
+        "events": sorted(
+            (e.event_type_value, e.step_key or "", str(e.asset_key), e.partition or "") for e in events
+        ),
+        "partitions": {str(k): sorted(instance.get_materialized_partitions(k)) for k in keys[:2]},
+        "latest": {
+            str(k): (e.asset_materialization.partition, dict(e.asset_materialization.metadata))
+            for k, e in latest.items()
+            if e is not None and e.asset_materialization is not None
+        },
+        "records": {
+            str(r.asset_entry.asset_key): r.asset_entry.last_run_id == run_id
+            for r in instance.get_asset_records(keys)
+        },
+    }
+
+
+def test_a_range_of_partitions_is_stored_whole(settings: Settings) -> None:
+    with open_instance(settings) as instance:
+        result = run_here(JOB, instance, settings, lambda _: None, span=SPAN)
+        assert result.success
+        history = _history(instance, result.run_id)
+    days = DAYS.get_partition_keys()
+    assert history["partitions"] == {str(dg.AssetKey(k)): days for k in "ab"}
+    assert history["records"] == {str(dg.AssetKey(k)): True for k in "abc"}
+    assert len(history["latest"]) == 3  # type: ignore[arg-type]
+
+
+def test_batches_store_what_single_events_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for size in ("0", "1000"):
+        monkeypatch.setenv(BATCH_SIZE_VARIABLE, size)
+        settings = Settings(data_dir=tmp_path / size)
+        with open_instance(settings) as instance:
+            span = Span("2024-01-01", "2024-01-20")
+            result = run_here(JOB, instance, settings, lambda _: None, span=span)
+            found.append(_history(instance, result.run_id))
+    assert found[0] == found[1]
+
+
+def test_a_killed_run_is_marked_as_failed_and_gives_its_slot_back(settings: Settings) -> None:
+    code = (
+        "import os, signal, sys; sys.path.insert(0, sys.argv[3])\n"
+        "from tests.integration.automation import test_instance as t\n"
+        "settings = t.Settings(data_dir=sys.argv[1], dagster_postgres_url=sys.argv[2] or None)\n"
+        "def listener(entry):\n"
+        "    if entry.is_dagster_event and entry.get_dagster_event().event_type_value == 'STEP_START':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "with t.open_instance(settings) as i:\n"
+        "    t.run_here(t.JOB, i, settings, listener, span=t.SPAN)\n"
+    )
+    url = settings.dagster_postgres_url.get_secret_value() if settings.dagster_postgres_url else ""
+    killed = subprocess.run(
+        [sys.executable, "-c", code, str(settings.data_dir), url, str(Path(__file__).parents[3])], check=False
+    )
+    assert killed.returncode == -9
+    with open_instance(settings) as instance:
+        (dead,) = instance.get_runs()
+        assert dead.status == dg.DagsterRunStatus.STARTED
+        result = run_here(JOB, instance, settings, lambda _: None, span=SPAN)
+        assert result.success
+        assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+
+
+def test_a_run_that_lives_is_left_alone(settings: Settings) -> None:
+    with open_instance(settings) as instance:
+        buried: list[list[str]] = []
+        result = run_here(
+            JOB, instance, settings, lambda _: buried.append(bury_dead_runs(instance, settings))
+        )
+        assert result.success
+        assert not any(buried)

@@ -1,0 +1,135 @@
+"""Tick by tick: when downstream layers are requested, and when they are not."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from orchestration.automation.conditions import automate
+
+DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
+OLD, NEWEST = "2024-01-10", "2024-01-31"
+RAW, STAGED, FEATURES = (dg.AssetKey([layer, "t"]) for layer in ("raw", "staged", "features"))
+
+
+class Graph:
+    """raw -> staged -> features with a blocking check on raw, whose verdicts the test decides."""
+
+    def __init__(self, partitions: dg.PartitionsDefinition | None) -> None:
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.passes = True
+        self.staged_works = True
+        self._cursor: Any = None
+        single = dg.BackfillPolicy.single_run()
+
+        @dg.asset(key=RAW, partitions_def=partitions, backfill_policy=single)
+        def raw() -> None: ...
+
+        @dg.asset(key=STAGED, deps=[RAW], partitions_def=partitions, backfill_policy=single)
+        def staged() -> None:
+            if not self.staged_works:
+                raise RuntimeError("broken")
+
+        @dg.asset(key=FEATURES, deps=[STAGED], partitions_def=partitions, backfill_policy=single)
+        def features() -> None: ...
+
+        @dg.asset_check(asset=RAW, name="gate", blocking=True)
+        def gate() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=self.passes)
+
+        self.defs = dg.Definitions(
+            assets=dg.map_asset_specs(automate, [raw, staged, features]),
+            asset_checks=[gate],
+            jobs=[
+                dg.define_asset_job("land", selection=dg.AssetSelection.assets(RAW).without_checks()),
+                dg.define_asset_job("check", selection=dg.AssetSelection.checks_for_assets(RAW)),
+                dg.define_asset_job("refresh", selection=dg.AssetSelection.assets(STAGED, FEATURES)),
+            ],
+        )
+        self.tick()
+
+    def run(self, job: str, day: str | None) -> bool:
+        resolved = self.defs.resolve_job_def(job)
+        return resolved.execute_in_process(
+            instance=self.instance, partition_key=day if job != "check" else None, raise_on_error=False
+        ).success
+
+    def tick(self) -> dict[str, set[str | None]]:
+        """Requested partitions by asset."""
+        result = dg.evaluate_automation_conditions(
+            self.defs, self.instance, cursor=self._cursor, evaluation_time=datetime(2024, 2, 2, tzinfo=UTC)
+        )
+        self._cursor = result.cursor
+        found = {
+            key.to_user_string(): {
+                None if DAYS is None or part is None else part
+                for part in (result.get_requested_partitions(key) if result.get_num_requested(key) else ())
+            }
+            for key in (RAW, STAGED, FEATURES)
+        }
+        return {name: parts for name, parts in found.items() if parts}
+
+
+@pytest.fixture(params=[None, NEWEST, OLD], ids=["unpartitioned", "newest day", "old day"])
+def graph(request: pytest.FixtureRequest) -> tuple[Graph, str | None]:
+    return Graph(DAYS if request.param else None), request.param
+
+
+Requests = Callable[[str | None], dict[str, set[str | None]]]
+
+
+def _downstream(day: str | None) -> dict[str, set[str | None]]:
+    return {"staged/t": {day}, "features/t": {day}}
+
+
+def test_landed_and_checked_data_requests_downstream_once(graph: tuple[Graph, str | None]) -> None:
+    it, day = graph
+    it.run("land", day)
+    it.run("check", day)
+    assert it.tick() == _downstream(day)
+    assert it.tick() == {}
+
+
+def test_landed_data_without_a_check_result_requests_nothing(graph: tuple[Graph, str | None]) -> None:
+    it, day = graph
+    it.run("land", day)
+    assert it.tick() == {}
+
+
+def test_a_failed_blocking_check_requests_nothing_until_it_is_mended(
+    graph: tuple[Graph, str | None],
+) -> None:
+    it, day = graph
+    it.run("land", day)
+    it.passes = False
+    it.run("check", day)
+    assert it.tick() == {}
+    assert it.tick() == {}
+    it.passes = True
+    it.run("check", day)
+    assert it.tick() == _downstream(day)
+    assert it.tick() == {}
+
+
+def test_a_failed_downstream_run_is_not_requested_again_until_its_input_changes(
+    graph: tuple[Graph, str | None],
+) -> None:
+    it, day = graph
+    it.run("land", day)
+    it.run("check", day)
+    assert "staged/t" in it.tick()
+    it.staged_works = False
+    assert not it.run("refresh", day)
+    assert [it.tick() for _ in range(3)] == [{}, {}, {}]
+    it.run("land", day)
+    it.run("check", day)
+    assert it.tick() == _downstream(day)
+
+
+def test_a_run_of_the_whole_graph_leaves_nothing_to_request(graph: tuple[Graph, str | None]) -> None:
+    it, day = graph
+    for job in ("land", "check", "refresh"):
+        it.run(job, day)
+    assert it.tick() == {}
