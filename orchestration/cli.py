@@ -49,8 +49,9 @@ def run(partition: str | None, first: str | None, last: str | None, select: str 
 @click.option("--port", default=3000, show_default=True, help="Port on 127.0.0.1.")
 def ui(port: int) -> None:
     """Serve Dagster's UI, with its daemon, on 127.0.0.1."""
-    # dagster.yaml and workspace.yaml are found in the working directory.
+    # Where dagster.yaml and workspace.yaml are; what is stored goes where the settings say.
     os.chdir(PROJECT_DIR)
+    os.environ["DAGSTER_HOME"] = str(PROJECT_DIR)
     dagster = Path(sys.executable).with_name("dagster")
     os.execv(dagster, [str(dagster), "dev", "--host", "127.0.0.1", "--port", str(port)])
 

@@ -16,6 +16,7 @@ from orchestration.automation import (
     build_jobs,
     build_maintenance,
     build_schedules,
+    sensor_status,
     with_policy,
 )
 from orchestration.declarations import LAYERS
@@ -72,7 +73,9 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         jobs=build_jobs(key for asset in landing for key in asset.keys),
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
-            *build_landing_sensors(declarations, settings, clock),
+            *build_landing_sensors(
+                declarations, settings, clock, sensor_status(settings.environment, "landing")
+            ),
             build_automation_sensor(settings),
             build_alert_sensor(settings),
         ],

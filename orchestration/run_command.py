@@ -1,35 +1,26 @@
-"""``groundwork run``: the whole graph, once, with progress on the terminal.
+"""``groundwork run``: the whole graph, once, unless nothing has changed since it last ran.
 
 What belongs here: the order of things in that command. What does not: its parts.
 """
 
-import time
 from pathlib import Path
 
-import dagster as dg
 from pydantic import ValidationError
 from rich.console import Console
 
 from orchestration.automation.fingerprint import FINGERPRINT_TAG, Note, compute_fingerprint
-from orchestration.automation.jobs import ALL_ASSETS, Span, reached_partitions
-from orchestration.automation.local_run import quiet, run_here
+from orchestration.automation.jobs import Span, reached_partitions
+from orchestration.automation.local_run import quiet
 from orchestration.cli import UI_HINT
 from orchestration.declarations import DeclarationError
-from orchestration.definitions import assemble
+from orchestration.graph_run import UsageFault, run_graph
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.uris import find_place, local_items
-from orchestration.instance import open_instance
 from orchestration.lakehouse import LakehouseResource, current_snapshot
-from orchestration.progress import Progress
 from orchestration.project import Project, read_project
-from orchestration.quality.loading import ContractError
+from orchestration.quality import ContractError
 from orchestration.settings import Settings
 from orchestration.transformation import DbtParseError
-
-
-class UsageFault(ValueError):
-    """The command asks for something that is not there."""
-
 
 FAULTS = (ContractError, DbtParseError, DeclarationError, IngestFault, UsageFault, ValidationError)
 """What is wrong with the project, the settings or the command: told without a stack trace."""
@@ -49,24 +40,31 @@ def run_command(
 
     Returns:
         The exit code: 0 when the run succeeded and no blocking check failed.
+
+    Raises:
+        UsageFault: There is no such partition or asset.
     """
-    started = time.monotonic()
-    with quiet(settings.data_dir / "logs" / "run.log") as terminal:
+    log = settings.data_dir / "logs" / "run.log"
+    with quiet(log) as terminal:
         console = Console(file=terminal, highlight=False, soft_wrap=True)
         project = read_project(settings)
-        span = _span(project, first, last)
+        span = requested_span(project, first, last)
         fingerprint = _fingerprint(project, span, select)
-        if fingerprint is not None and not force and (note := _up_to_date(settings, fingerprint)):
-            console.print(
-                f"Up to date: nothing has changed since run {note.run_id}. --force runs it again.\n"
-            )
-            console.print(note.summary, markup=False)
-            console.print(f"\n{UI_HINT}")
+        note = None if force or fingerprint is None else _up_to_date(settings, fingerprint)
+        if note is not None:
+            console.print(f"Up to date: nothing has changed since run {note.run_id}.", style="green")
+            console.print(f"--force runs it again.\n\n{note.summary}\n\n{UI_HINT}", markup=False)
             return 0
-        return _run(project, span, select, fingerprint, console, started)
+        Note.tear(settings)
+        tags = {FINGERPRINT_TAG: fingerprint} if fingerprint else {}
+        outcome = run_graph(project, span, select, tags, console)
+        if outcome.succeeded and fingerprint is not None:
+            Note(fingerprint, _snapshot(settings), outcome.run_id, outcome.summary).write(settings)
+        console.print(UI_HINT if outcome.succeeded else f"  log: {log}\n{UI_HINT}", markup=False)
+        return 0 if outcome.succeeded else 1
 
 
-def _span(project: Project, first: str | None, last: str | None) -> Span | None:
+def requested_span(project: Project, first: str | None, last: str | None) -> Span | None:
     """The partitions asked for, all that are over by default.
 
     Raises:
@@ -74,6 +72,8 @@ def _span(project: Project, first: str | None, last: str | None) -> Span | None:
     """
     reached = reached_partitions(project.declarations, project.clock)
     if not reached:
+        if first or last:
+            raise UsageFault(f"partition {first or last}: no partition is over on the platform's clock")
         return None
     span = Span(first or reached[0], last or reached[-1])
     for day in (span.first, span.last):
@@ -106,49 +106,3 @@ def _up_to_date(settings: Settings, fingerprint: str) -> Note | None:
     if note is None or note.fingerprint != fingerprint or note.snapshot != _snapshot(settings):
         return None
     return note
-
-
-def _run(
-    project: Project,
-    span: Span | None,
-    select: str | None,
-    fingerprint: str | None,
-    console: Console,
-    started: float,
-) -> int:
-    settings = project.settings
-    repository = assemble(project).get_repository_def()
-    job = repository.get_job(ALL_ASSETS)
-    keys = set(job.asset_layer.executable_asset_keys)
-    if select is not None:
-        selection = dg.AssetSelection.from_string(select)
-        keys &= selection.required_multi_asset_neighbors().resolve(repository.asset_graph)
-        if not keys:
-            raise UsageFault(f"--select {select}: no asset of the graph matches")
-    if not any(repository.asset_graph.get(key).is_partitioned for key in keys):
-        span = None
-    title = f"{len(keys)} assets" + (f", partitions {span}" if span else "")
-    console.print(
-        f"Groundwork: {title}, {project.clock.mode} clock at {project.clock.now():%Y-%m-%d %H:%M} UTC"
-    )
-    Note.tear(settings)
-    progress = Progress(console)
-    tags = {FINGERPRINT_TAG: fingerprint} if fingerprint else {}
-    with open_instance(settings) as instance, progress.shown():
-        result = run_here(
-            job, instance, settings, progress, span=span, assets=sorted(keys) if select else (), tags=tags
-        )
-    summary = progress.summary()
-    console.print(f"\n{summary}", markup=False)
-    seconds = time.monotonic() - started
-    if result.success and not progress.blocked:
-        console.print(f"\nRun {result.run_id} succeeded in {seconds:.1f} s", style="green")
-        if fingerprint is not None:
-            Note(fingerprint, _snapshot(settings), result.run_id, summary).write(settings)
-    else:
-        console.print(f"\nRun {result.run_id} failed after {seconds:.1f} s", style="red")
-        for line in [*(f"blocked by {name}" for name in progress.blocked), *progress.errors]:
-            console.print(f"  {line}", style="red", markup=False)
-        console.print(f"  log: {settings.data_dir / 'logs' / 'run.log'}")
-    console.print(UI_HINT)
-    return 0 if result.success and not progress.blocked else 1

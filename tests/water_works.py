@@ -41,7 +41,7 @@ def make_water_works(root: Path, *, days: int = 4, **settings: object) -> WaterW
     shipped = PROJECT_DIR / "dbt_project"
     project = root / "dbt_project"
     shutil.copytree(HERE / "dbt_project", project)
-    shutil.copytree(shipped / "macros", project / "macros")
+    shutil.copytree(shipped / "macros" / "groundwork", project / "macros" / "groundwork")
     shutil.copy(shipped / "profiles.yml", project)
     shutil.copytree(HERE / "soda_checks", root / "soda_checks")
     deliveries = root / "deliveries"

@@ -9,8 +9,10 @@ import dagster as dg
 from orchestration.automation.registration import sensor_status
 from orchestration.settings import Settings
 
-AUTOMATED_LAYERS = frozenset({"staged", "features", "training"})
-"""Layers that follow their inputs; raw follows the schedule and the landing sensors."""
+GATED = frozenset({"staged", "features", "training"})
+"""Layers that follow their inputs once these pass; raw follows the schedule and the landing sensors."""
+REPORTS = frozenset({"quality"})
+"""What tells of its inputs, good or bad."""
 
 
 def refresh_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
@@ -38,11 +40,27 @@ def refresh_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetC
     ).with_label("refresh_when_inputs_pass")
 
 
+def refresh_when_inputs_settle() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+    """Refresh after any input changed, passing or not: for reports, which must tell of failures too.
+
+    Triggers when an input was updated since this asset was last requested or updated. Holds back
+    while any input, or the asset itself, is being made. Can fail to run for as long as some input is
+    always in progress.
+    """
+    return (
+        dg.AutomationCondition.any_deps_updated().since_last_handled()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+    ).with_label("refresh_when_inputs_settle")
+
+
 def automate(spec: dg.AssetSpec) -> dg.AssetSpec:
     """The spec with the condition of its layer; a spec that has one keeps it."""
-    if spec.automation_condition is not None or spec.key.path[0] not in AUTOMATED_LAYERS:
+    layer = spec.key.path[0]
+    if spec.automation_condition is not None or layer not in GATED | REPORTS:
         return spec
-    return spec.replace_attributes(automation_condition=refresh_when_inputs_pass())
+    condition = refresh_when_inputs_pass() if layer in GATED else refresh_when_inputs_settle()
+    return spec.replace_attributes(automation_condition=condition)
 
 
 def build_automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:

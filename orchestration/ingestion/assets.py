@@ -99,13 +99,18 @@ def _report(
             f"select count(*) from {relation(table.schema, table.name)} where {in_window}"
         ).fetchall()[0][0]
         held = row_count(con, SCHEMA, table.name) if table_exists(con, SCHEMA, table.name) else 0
-    files = [
+    files: list[dict[str, Any]] = [
         {
-            "file": landing.source_uri, "sha256": (landing.sha256 or "")[:12], "landed": landing.rows,
-            "removed": landing.removed, "unchanged": landing.unchanged, "quarantined": landing.quarantined,
+            "file": landing.source_uri,
+            "sha256": (landing.sha256 or "")[:12],
+            "landed": landing.rows,
+            "removed": landing.removed,
+            "unchanged": landing.unchanged,
+            "quarantined": landing.quarantined,
         }
         for landing in outcome.landings
-    ] + [{"file": label, "sha256": sha256[:12], "already_landed": True} for label, sha256 in outcome.unchanged]  # fmt: skip
+    ]
+    files += [{"file": name, "sha256": sha[:12], "already_landed": True} for name, sha in outcome.unchanged]
     shared = {"snapshot": snapshot, "seconds": round(seconds, 3)}
     metadata: dict[str, Any] = {
         "dagster/row_count": total,
@@ -144,6 +149,18 @@ def _materialize(run: Run, *, is_one_partition: bool) -> Iterator[dg.Materialize
     yield from _report(run, outcome, time.monotonic() - started, is_one_partition)
 
 
+def _in_words(result: dg.MaterializeResult[Any]) -> str:
+    """A line for the run's log."""
+    path = "/".join(result.asset_key.path) if result.asset_key is not None else ""
+    metadata = result.metadata or {}
+    counts = [
+        f"{metadata[n]:,} {n[5:]}"
+        for n in ("rows_landed", "rows_removed", "rows_quarantined")
+        if n in metadata
+    ]
+    return f"{path}: {metadata['dagster/row_count']:,} rows now; {', '.join(counts)}"
+
+
 def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.AssetsDefinition:
     """The op that lands one source and materializes ``raw/<table>`` and ``quarantine/<table>``."""
 
@@ -160,7 +177,9 @@ def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.Assets
         context: dg.AssetExecutionContext, lakehouse: LakehouseResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
         run = Run(table, settings, lakehouse, context.run_id, run_window(context), clock.now())
-        yield from _materialize(run, is_one_partition=context.has_partition_key)
+        for result in _materialize(run, is_one_partition=context.has_partition_key):
+            context.log.info(_in_words(result))
+            yield result
 
     return land
 

@@ -3,12 +3,27 @@
 What belongs here: names and types of columns. What does not: rows.
 """
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from orchestration.declarations import Table
 from orchestration.ingestion.casts import Cast, canonical, from_text, from_typed
 from orchestration.ingestion.faults import IngestFault, hint, shown
+
+
+def reading_version(table: Table) -> str:
+    """A hash of what decides how a delivery is read: another one, and it has to be read again."""
+    about_reading = {
+        "format", "compression", "delimiter", "null_values", "encoding", "table", "cursor", "event_time",
+        "partition", "new_columns",
+    }  # fmt: skip
+    declared = {
+        "ingest": table.ingest.model_dump(mode="json", include=about_reading),
+        "columns": sorted((c.name, canonical(c.data_type)) for c in table.columns),
+    }
+    return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[str, ...]:

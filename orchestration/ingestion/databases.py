@@ -17,7 +17,8 @@ from orchestration.declarations import Table
 from orchestration.ingestion.casts import canonical
 from orchestration.ingestion.contract import casts, check_columns
 from orchestration.ingestion.faults import IngestFault, shown
-from orchestration.ingestion.readers import Reading, masked_columns
+from orchestration.ingestion.readers import masked_columns
+from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.sql import identifier, literal
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import Attachment
@@ -82,7 +83,8 @@ class SourceTable:
         """SQL, in the database's dialect, that writes a column's values without loss."""
         name = identifier(column)
         if not self.is_postgres:
-            return f"case when typeof({name}) = 'real' then printf('%!.17g', {name}) else cast({name} as text) end"
+            exact = f"printf('%!.17g', {name})"
+            return f"case when typeof({name}) = 'real' then {exact} else cast({name} as text) end"
         # As JSON an instant is ISO 8601, whatever the server's DateStyle is.
         if _family(self.types[column]) == "instant":
             return f"to_json({name}) #>> '{{}}'"

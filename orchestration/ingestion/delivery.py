@@ -42,6 +42,7 @@ class TextFacts:
     lines: int
     has_quote: bool
     has_nul: bool
+    has_blank: bool
 
 
 def deliver(item: Item, place: Place, settings: Settings, folder: Path) -> Delivery:
@@ -176,13 +177,16 @@ def text_facts(path: Path, label: str) -> TextFacts:
     Raises:
         IngestFault: A line is longer than ``MAX_LINE`` bytes, or the file is empty.
     """
-    lines, since, last = 0, 0, b""
-    has_quote = has_nul = False
+    lines, since, tail = 0, 0, b"\n"
+    has_quote = has_nul = has_blank = is_read = False
     for chunk in _chunks(path):
+        is_read = True
         ends = chunk.count(b"\n")
         has_quote = has_quote or b'"' in chunk
         has_nul = has_nul or b"\0" in chunk
-        since += len(chunk) if not ends else chunk.find(b"\n")
+        edge = tail + chunk[:2]
+        has_blank = has_blank or any(b in text for b in (b"\n\n", b"\n\r\n") for text in (edge, chunk))
+        since += chunk.find(b"\n") if ends else len(chunk)
         if since > MAX_LINE:
             raise IngestFault(
                 f"{label}, line {lines + 1}", f"more than {MAX_LINE:,} bytes in one line", "shorter lines"
@@ -190,10 +194,10 @@ def text_facts(path: Path, label: str) -> TextFacts:
         if ends:
             since = len(chunk) - 1 - chunk.rfind(b"\n")
         lines += ends
-        last = chunk[-1:]
-    if not last:
+        tail = chunk[-2:]
+    if not is_read:
         raise IngestFault(label, "an empty file", "data")
-    return TextFacts(lines + (last != b"\n"), has_quote, has_nul)
+    return TextFacts(lines + (tail[-1:] != b"\n"), has_quote, has_nul, has_blank)
 
 
 def blank_lines(path: Path) -> int:

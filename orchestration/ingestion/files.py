@@ -14,12 +14,14 @@ from pathlib import Path
 import duckdb
 
 from orchestration.declarations import Table
+from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.delivery import Delivery, check_unchanged, deliver, unpack
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.landing import Terms, Untidy, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.raw_table import Stamp
-from orchestration.ingestion.readers import Reading, read_csv, read_jsonl, read_parquet
+from orchestration.ingestion.readers import read_csv, read_jsonl, read_parquet
+from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.sql import literal
 from orchestration.ingestion.uris import Item, Place, folder_pattern, has_suffix, local_items
 from orchestration.lakehouse import LakehouseResource
@@ -133,7 +135,8 @@ class FileRun:
     def _transaction(self, con: duckdb.DuckDBPyConnection, deliveries: list[Delivery]) -> Outcome:
         con.execute("set preserve_insertion_order = true")
         run, outcome = self._run, Outcome()
-        log = LandingLog(con, run.table.name)
+        version = reading_version(run.table)
+        log = LandingLog(con, run.table.name, version)
         landed = tuple(log.landed())
         now = log.next_landing_at(datetime.now(UTC))
         labels = {d.label for d in deliveries}
@@ -146,10 +149,13 @@ class FileRun:
             terms = Terms(
                 scope=f"_source_uri = {literal(delivery.label)}" if self._place.is_many else "true",
                 is_careful=self._careful_from is not None and index >= self._careful_from,
-                is_verified=known is not None and not known.quarantined,
+                is_verified=known is not None and not known.is_reread and not known.quarantined,
                 needs_span=self._place.is_many and run.window is not None,
             )
-            stamp = Stamp(delivery.label, delivery.sha256, now, run.run_id, run.now, landed)
+            stamp = Stamp(
+                delivery.label, delivery.sha256, now, run.run_id, run.now, landed,
+                is_reread=known is not None and known.is_reread,
+            )  # fmt: skip
             reading = READERS[run.table.ingest.format](
                 con, run.table, self._unpacked(delivery), delivery.label
             )
@@ -163,13 +169,29 @@ class FileRun:
                 source=run.table.name, source_uri=delivery.label, sha256=delivery.sha256, window=run.window,
                 file_rows=result.file_rows, rows=result.change.added, removed=result.change.removed,
                 unchanged=result.change.unchanged, quarantined=result.quarantined,
-                first_event=result.first_event, last_event=result.last_event, landed_at=now, run_id=run.run_id,
+                first_event=result.first_event, last_event=result.last_event, landed_at=now,
+                run_id=run.run_id, reading=version,
             )  # fmt: skip
             log.record(landing)
             outcome.landings.append(landing)
         if not outcome.landings and run.window is not None and not covers(landed, run.window):
             log.record(
-                Landing(run.table.name, None, None, run.window, None, 0, 0, 0, 0, None, None, now, run.run_id)
+                Landing(
+                    run.table.name,
+                    None,
+                    None,
+                    run.window,
+                    None,
+                    0,
+                    0,
+                    0,
+                    0,
+                    None,
+                    None,
+                    now,
+                    run.run_id,
+                    version,
+                )
             )
         return outcome
 

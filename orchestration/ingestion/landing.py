@@ -14,7 +14,7 @@ from orchestration.ingestion.delivery import blank_lines
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.quarantine import Faulty, Quarantine, bad_row, check_share, collect
 from orchestration.ingestion.raw_table import Change, RawTable, Stamp
-from orchestration.ingestion.readers import Reading
+from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.sql import identifier
 from orchestration.lakehouse import is_lock_conflict
 from orchestration.partitions import Window, day_window
@@ -57,7 +57,7 @@ class Landed:
     """What the landing of one delivery did, and what the delivery holds."""
 
     change: Change
-    file_rows: int
+    file_rows: int | None
     quarantined: int = 0
     newly_quarantined: int = 0
     first_event: datetime | None = None
@@ -122,7 +122,7 @@ class _Attempt:
             return self._carefully()
         if terms.is_verified:
             rows = f"select * from ({self._reading.rows()}) where not _skip and {self._in_window}"
-            return Landed(self._write(rows), 0)
+            return Landed(self._write(rows), None)
         if terms.holds_only_window or holds_all(self._table, self._window):
             return self._in_one_pass()
         return self._carefully()
@@ -142,7 +142,10 @@ class _Attempt:
         reading, con = self._reading, self._con
         check = f"case when {bad_row(self._table)} then error('{_MARK}')::boolean "
         check += f"else not _skip and {self._in_window} end"
-        change = self._write(f"select * from ({reading.rows()}) where {check}")
+        # Scans side by side need it off; one scan alone keeps the order of the file with it on.
+        con.execute(f"set preserve_insertion_order = {'false' if reading.parts else 'true'}")
+        change = self._write(f"select * from ({reading.rows_side_by_side()}) where {check}")
+        con.execute("set preserve_insertion_order = true")
         count = change.added + change.unchanged
         if reading.refused(con) or reading.expected_rows not in {None, count}:
             raise Untidy

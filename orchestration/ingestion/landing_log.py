@@ -40,13 +40,19 @@ class Landing:
     last_event: datetime | None
     landed_at: datetime
     run_id: str
+    reading: str
+    """How it was read: ``contract.reading_version``."""
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the log says about one version of one file."""
+    """What the log says about one version of one file.
+
+    ``is_reread`` is true if it landed before, but was read in another way than is declared now.
+    """
 
     is_covered: bool
+    is_reread: bool
     quarantined: int
     first_event: datetime | None
     last_event: datetime | None
@@ -76,8 +82,9 @@ def overlap(a: Window, b: Window) -> bool:
 class LandingLog:
     """The landings of one source, inside an open transaction."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, source: str) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, source: str, reading: str) -> None:
         self._con = con
+        self._reading = f"reading = {literal(reading)}"
         # Literals, not parameters: binding one makes DuckDB import pandas, which costs half a second.
         self._mine = f"source = {literal(source)}"
         self._exists = table_exists(con, SCHEMA, NAME)
@@ -99,12 +106,13 @@ class LandingLog:
         if not self._exists:
             return None
         rows = self._con.execute(
-            f"select max(quarantined), max(first_event), max(last_event), count(*) from {LANDINGS} "
+            f"select max(quarantined), max(first_event), max(last_event), count(*) filter ({self._reading}), "
+            f"count(*) from {LANDINGS} "
             f"where {self._mine} and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)}"
         ).fetchall()
-        quarantined, first, last, count = rows[0]
+        quarantined, first, last, count, ever = rows[0]
         if not count:
-            return None
+            return Known(False, True, 0, None, None) if ever else None
         wanted = window or _EVER
         first, last = (None if v is None else _utc(v) for v in (first, last))
         elsewhere = (
@@ -113,7 +121,7 @@ class LandingLog:
             and not overlap(Window(first, last + timedelta(microseconds=1)), wanted)
         )
         windows = self._current_windows(source_uri, sha256)
-        return Known(elsewhere or covers(windows, wanted), quarantined, first, last)
+        return Known(elsewhere or covers(windows, wanted), False, quarantined, first, last)
 
     def _current_windows(self, source_uri: str, sha256: str) -> list[Window]:
         """Windows landed with this version since the file last was another one.
@@ -121,11 +129,19 @@ class LandingLog:
         A file that goes back to an older version has to land again.
         """
         mine = f"{self._mine} and source_uri = {literal(source_uri)}"
-        other = f"select max(landed_at) from {LANDINGS} where {mine} and sha256 <> {literal(sha256)}"
+        another = f"(sha256 <> {literal(sha256)} or not {self._reading})"
+        other = f"select max(landed_at) from {LANDINGS} where {mine} and {another}"
         return self._windows(
             f"and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)} "
-            f"and landed_at > coalesce(({other}), timestamptz '0001-01-01')"
+            f"and {self._reading} and landed_at > coalesce(({other}), timestamptz '0001-01-01')"
         )
+
+    def was_read_so(self) -> bool:
+        """Whether the newest landing was read in the way that is declared now."""
+        if not self._exists:
+            return False
+        newest = f"select arg_max({self._reading}, landed_at) from {LANDINGS} where {self._mine}"
+        return bool(self._con.execute(newest).fetchall()[0][0])
 
     def files(self) -> set[str]:
         """Every file that has landed."""
@@ -152,7 +168,7 @@ class LandingLog:
                 f"create table if not exists {LANDINGS} (source varchar, source_uri varchar, sha256 varchar, "
                 "window_start timestamptz, window_end timestamptz, file_rows bigint, rows bigint, "
                 "removed bigint, unchanged bigint, quarantined bigint, first_event timestamptz, "
-                "last_event timestamptz, landed_at timestamptz, run_id varchar)"
+                "last_event timestamptz, landed_at timestamptz, run_id varchar, reading varchar)"
             )
             self._exists = True
         window = landing.window
@@ -160,7 +176,7 @@ class LandingLog:
             landing.source, landing.source_uri, landing.sha256,
             None if window is None else window.start, None if window is None else window.end,
             landing.file_rows, landing.rows, landing.removed, landing.unchanged, landing.quarantined,
-            landing.first_event, landing.last_event, landing.landed_at, landing.run_id,
+            landing.first_event, landing.last_event, landing.landed_at, landing.run_id, landing.reading,
         )  # fmt: skip
         self._con.execute(f"insert into {LANDINGS} values ({', '.join(map(literal, values))})")
 

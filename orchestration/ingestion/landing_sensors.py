@@ -96,7 +96,8 @@ def event_days(table: Table, item: Item, place: Place, settings: Settings) -> se
         con.execute(f"set memory_limit = {literal(settings.duckdb_memory_limit)}")
         path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
         reading = READERS[ingest.format](con, table, path, item.label)
-        day = f"timezone({literal(ingest.partition.timezone)}, {identifier(ingest.event_time)}::timestamptz)::date"
+        zone, event = literal(ingest.partition.timezone), identifier(ingest.event_time)
+        day = f"timezone({zone}, {event}::timestamptz)::date"
         try:
             rows = con.execute(
                 f"select distinct {day} from ({reading.rows()}) where not _skip and not {bad_row(table)}"
@@ -223,7 +224,7 @@ def build_landing_sensor(
 
     @dg.sensor(
         name=f"landing_{table.name}",
-        description=f"Notices new and changed files of {table.ingest.uri} and asks for the partitions they touch.",
+        description=f"Notices new and changed files of {table.ingest.uri}, asks for the partitions they touch.",
         target=dg.AssetSelection.assets(asset_key(table), dg.AssetKey([SCHEMA, table.name])),
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=default_status,

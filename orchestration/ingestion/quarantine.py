@@ -11,7 +11,8 @@ import duckdb
 from orchestration.declarations import Table
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.raw_table import Stamp
-from orchestration.ingestion.readers import MAX_REJECTS, Reading
+from orchestration.ingestion.readers import MAX_REJECTS
+from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.sql import identifier, literal
 from orchestration.lakehouse import table_exists
 from orchestration.lakehouse.tables import relation
@@ -65,10 +66,11 @@ def _reasons(table: Table) -> str:
     if outside is None or table.ingest.event_time is None or table.ingest.partition is None:
         return "_reasons"
     event, part = table.ingest.event_time, table.ingest.partition
-    span = f"{part.start} to {part.end or 'open'}, {part.timezone}"
-    text = f"coalesce({identifier(event)}::varchar, 'no event time') || {literal(f' is in no partition ({span})')}"
+    words = literal(f" is in no partition ({part.start} to {part.end or 'open'}, {part.timezone})")
+    text = f"coalesce({identifier(event)}::varchar, 'no event time') || {words}"
     readable = f"len(list_filter(_reasons, lambda x: x.c = {literal(event)})) = 0"
-    return f"if({outside} and {readable}, list_append(_reasons, {{'c': {literal(event)}, 'r': {text}}}), _reasons)"
+    more = f"list_append(_reasons, {{'c': {literal(event)}, 'r': {text}}})"
+    return f"if({outside} and {readable}, {more}, _reasons)"
 
 
 def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, first_line: int) -> Faulty:
@@ -93,14 +95,16 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
         f"left(_raw_text, {MAX_RAW_TEXT}) as raw_text, {day} as partition_day "
         f"from ({reading.rows(careful=True)}) where not _skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
     )
-    con.execute("create or replace temp table _refused (_line bigint, reasons struct(c varchar, r varchar)[], "
-                "raw_text varchar)")  # fmt: skip
+    con.execute(
+        "create or replace temp table _refused "
+        "(_line bigint, reasons struct(c varchar, r varchar)[], raw_text varchar)"
+    )
     if reading.rejects is not None:
         names = "[" + ", ".join(literal(n) for n in reading.reject_columns) + "]"
+        reason = "lower(error_type::varchar) || ': ' || error_message"
         con.execute(
-            f"insert into _refused select line, list({{'c': {names}[column_idx::bigint], 'r': lower(error_type::varchar) "
-            f"|| ': ' || error_message}} order by column_idx), any_value(csv_line) "
-            f"from {reading.rejects} group by line"
+            f"insert into _refused select line, list({{'c': {names}[column_idx::bigint], 'r': {reason}}} "
+            f"order by column_idx), any_value(csv_line) from {reading.rejects} group by line"
         )
     con.execute(
         f"create or replace temp table _shifts as select _line - {first_line} "
@@ -183,8 +187,8 @@ def check_share(
         label,
         f"{faulty.faulty:,} of {faulty.rows:,} rows ({share:.2%}) that cannot be read as declared"
         + (f", by column: {by_column}" if by_column else ""),
-        f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of the delivery was landed. First ones:\n"
-        + lines,
+        f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of the delivery was landed. "
+        f"First ones:\n{lines}",
         {"unreadable_rows": faulty.faulty, "rows_in_delivery": faulty.rows, "first_unreadable_rows": first},
     )
 

@@ -29,7 +29,11 @@ STAMPS = {
 
 @dataclass(frozen=True)
 class Stamp:
-    """What every row of one landing carries; ``landed`` are the spans that landed before."""
+    """What every row of one landing carries; ``landed`` are the spans that landed before.
+
+    ``is_reread`` marks a delivery that landed before and is read again because the declaration changed:
+    that makes no row late.
+    """
 
     source_uri: str
     sha256: str
@@ -37,6 +41,7 @@ class Stamp:
     run_id: str
     late_at: datetime
     landed: tuple[Window, ...]
+    is_reread: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,13 +125,19 @@ class RawTable:
         return f"case when {' or '.join(spans)} then {literal(stamp.late_at)} end"
 
     def insert(
-        self, rows: str, columns: Sequence[str], stamp: Stamp, window: Window | None, ordinal: str = "_n"
+        self,
+        rows: str,
+        columns: Sequence[str],
+        stamp: Stamp,
+        window: Window | None,
+        ordinal: str = "_n",
+        late: str | None = None,
     ) -> int:
-        """Add the rows of a select and say how many."""
+        """Add the rows of a select and say how many; ``late``, if given, is SQL for ``_late_at``."""
         names = [*map(identifier, columns), *STAMPS]
         stamps = (
             literal(stamp.source_uri), literal(stamp.sha256), ordinal,
-            literal(stamp.ingested_at), literal(stamp.run_id), self._late(stamp, window),
+            literal(stamp.ingested_at), literal(stamp.run_id), late or self._late(stamp, window),
         )  # fmt: skip
         done = self._con.execute(
             f"insert into {self.relation} ({', '.join(names)}) "
@@ -162,6 +173,7 @@ class RawTable:
         nth = f"row_number() over (partition by {key} order by {{}}) as _nth, {key} as _key"
         con.execute(
             f"create or replace temp table _existing as select {', '.join(names)}, rowid as _id, "
+            "_source_uri, _source_sha256, _row_number, _late_at, "
             f"{nth.format('_row_number, _source_sha256')} from {self.relation} where {scope}"
         )
         con.execute(f"create or replace temp table _incoming as select *, {nth.format('_n')} from _incoming")
@@ -184,10 +196,23 @@ class RawTable:
         total = _count(con, "_incoming")
         added = _count(con, "_added")
         if added:
-            self.insert("select * from _added order by _n", list(content), stamp, window)
+            self._add_rows(list(content), stamp, window)
         for name in ("_incoming", "_existing", "_added", "_removed"):
             con.execute(f"drop table if exists temp.{name}")
         return Change(added, removed, total - added)
+
+    def _add_rows(self, columns: list[str], stamp: Stamp, window: Window | None) -> None:
+        rows, late = "select * from _added order by _n", None
+        if stamp.is_reread:
+            same = (
+                f"e._source_uri = {literal(stamp.source_uri)} and e._source_sha256 = {literal(stamp.sha256)}"
+            )
+            rows = (
+                "select a.*, e._id is not null as _was_here, e._late_at as _was_late from _added a "
+                f"left join _existing e on {same} and e._row_number = a._n"
+            )
+            late = f"case when _was_here then _was_late else {self._late(stamp, window)} end"
+        self.insert(rows, columns, stamp, window, late=late)
 
 
 def _count(con: duckdb.DuckDBPyConnection, name: str) -> int:

@@ -5,104 +5,28 @@ the rows.
 """
 
 import csv
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
 import duckdb
 
 from orchestration.declarations import Table
-from orchestration.ingestion.casts import Cast
 from orchestration.ingestion.contract import casts, check_columns
 from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.reading import Part, Reading
 from orchestration.ingestion.sql import identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""
 
+MAX_PARTS = 4
+MIN_SPLIT = 100_000
+"""Rows from which a file is read in parts."""
+
 _NO_TEXT = chr(30)
 _scan_numbers: Iterator[int] = count(1)
-
-
-@dataclass(frozen=True)
-class Reading:
-    """SQL that reads the rows of one delivery.
-
-    ``cells`` gives one column a delivered column that is wanted (text, or typed for Parquet and
-    databases), ``_skip`` (no row at all), ``_broken`` (the row cannot be taken apart) and, when careful,
-    ``_raw_text``. ``ordinal`` numbers the rows from 1. Rows that the reader itself refuses are in the
-    temporary table ``rejects``.
-    """
-
-    label: str
-    cells: str
-    careful_cells: str
-    casts: Mapping[str, Cast]
-    new_columns: tuple[str, ...]
-    ordinal: str = "row_number() over ()"
-    rejects: str | None = None
-    reject_columns: tuple[str, ...] = ()
-    path: Path | None = None
-    facts: TextFacts | None = None
-    header_lines: int = 0
-    masked: frozenset[str] = frozenset()
-    """Classified columns: their values are in no reason."""
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that land, declared ones first."""
-        return tuple(self.casts)
-
-    def rows(self, *, careful: bool = False) -> str:
-        """A select of values by column name, ``_n`` (ordinal), ``_bad``, and when careful ``_raw_text``.
-
-        Casts come before the numbering: nothing can move a filter below it, and so each runs once.
-        """
-        nul = self.facts is not None and self.facts.has_nul
-        values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
-        bad = ["_broken", *(c.is_bad for c in self.casts.values() if c.is_bad != "false")]
-        if nul:
-            bad += [f"coalesce(contains({identifier(n)}, chr(0)), false)" for n in self.casts]
-        extra = f", _raw_text, {self.reasons()} as _reasons" if careful else ""
-        source = self.careful_cells if careful else self.cells
-        inner = f"select {', '.join(values)}, {' or '.join(bad)} as _bad, _skip{extra}"
-        if self.ordinal.startswith("row_number"):
-            return f"select *, {self.ordinal} as _n from ({inner} from ({source}))"
-        return f"{inner}, {self.ordinal} as _n from ({source})"
-
-    @property
-    def expected_rows(self) -> int | None:
-        """Rows of the delivery if each is on a line of its own; None where nothing tells."""
-        return None if self.facts is None else self.facts.lines - self.header_lines
-
-    def refused(self, con: duckdb.DuckDBPyConnection) -> int:
-        """How many faults the reader has met since they were last forgotten."""
-        if self.rejects is None:
-            return 0
-        return int(con.execute(f"select count(*) from {self.rejects}").fetchall()[0][0])
-
-    def forget_rejects(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Drop what the last scans refused, so that the next one's rejects are its own."""
-        if self.rejects is not None:
-            con.execute(f"drop table if exists {self.rejects}")
-            con.execute(f"drop table if exists {self.rejects.replace('_rejects', '_scans')}")
-
-    def reasons(self) -> str:
-        """A list of ``{column, reason}`` of every fault of a row."""
-        nul = self.facts is not None and self.facts.has_nul
-        parts = ["case when _broken then {'c': null::varchar, 'r': 'not one whole JSON object'} end"]
-        for name, cast in self.casts.items():
-            c, key = identifier(name), literal(name)
-            if cast.is_bad != "false":
-                text = literal("***") if name in self.masked else f"{c}::varchar"
-                found = f"{literal(f'{name}: found ')} || chr(39) || {text} || chr(39)"
-                why = f"{found} || {literal(f', expected {cast.declared}')}"
-                parts.append(f"case when {cast.is_bad} then {{'c': {key}, 'r': {why}}} end")
-            if nul:
-                parts.append(f"case when contains({c}, chr(0)) then {{'c': {key}, 'r': 'a NUL byte'}} end")
-        return f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
 
 
 def masked_columns(table: Table) -> frozenset[str]:
@@ -158,9 +82,9 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     number = next(_scan_numbers)
     types = "{" + ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(header))) + "}"
 
-    def scan(nulls: tuple[str, ...]) -> str:
+    def scan(nulls: tuple[str, ...], number: int, begin: str = "header=true") -> str:
         return (
-            f"read_csv({literal(str(path))}, columns={types}, header=true, delim={literal(ingest.delimiter)}, "
+            f"read_csv({literal(str(path))}, columns={types}, {begin}, delim={literal(ingest.delimiter)}, "
             f"quote='\"', escape='\"', nullstr={listing(nulls)}, {_rejects_options(number)})"
         )
 
@@ -176,10 +100,20 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     careful = [f"if(list_contains({nulls}, {c}), null, {c}) as {identifier(n)}" for n, c in wanted.items()]
     raw = f" || {literal(ingest.delimiter)} || ".join(quoted(f"c{i}") for i in range(len(header)))
     flags = "false as _skip, false as _broken"
+    select = f"select {', '.join(fast)}, {flags} from"
+
+    def part(before: int, limit: int | None) -> Part:
+        own = next(_scan_numbers)
+        begin = f"header=false, skip={before + 1}"
+        cells = f"{select} {scan(ingest.null_values, own, begin)}"
+        return Part(cells, f"_rejects_{own}", before, limit)
+
     return Reading(
         label=label,
-        cells=f"select {', '.join(fast)}, {flags} from {scan(ingest.null_values)}",
-        careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text from {scan((_NO_TEXT,))}",
+        cells=f"{select} {scan(ingest.null_values, number)}",
+        careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text "
+        f"from {scan((_NO_TEXT,), number)}",
+        parts=tuple(part(*share) for share in _shares(con, facts, len(header))),
         casts=casts(table, new, None, label),
         new_columns=new,
         masked=masked_columns(table),
@@ -189,6 +123,17 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
         facts=facts,
         header_lines=1 + sum(name.count("\n") for name in header),
     )
+
+
+def _shares(con: duckdb.DuckDBPyConnection, facts: TextFacts, columns: int) -> list[tuple[int, int | None]]:
+    """How to share out a file's rows to threads: rows before, and how many."""
+    threads = int(con.execute("select current_setting('threads')").fetchall()[0][0])
+    rows, count = facts.lines - 1, min(threads, MAX_PARTS)
+    # Only where a row is a line for certain can a scan begin in the middle.
+    if count < 2 or rows < MIN_SPLIT or columns < 2 or facts.has_quote or facts.has_blank or facts.has_nul:
+        return []
+    size = rows // count
+    return [(i * size, size if i < count - 1 else None) for i in range(count)]
 
 
 def _class(character: str) -> str:

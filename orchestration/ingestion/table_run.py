@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.declarations import Partition
+from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.databases import Copied, Wanted, copy_table, read_copy
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.files import Outcome, Run
@@ -76,6 +77,8 @@ class TableRun:
         with self._run.lakehouse.get_connection() as con:
             if not table_exists(con, table.schema, table.name):
                 return None
+            if not LandingLog(con, table.name, reading_version(table)).was_read_so():
+                return None
             raw, name = RawTable(con, table), identifier(cursor)
             day = "1"
             if partition is not None and table.ingest.event_time is not None:
@@ -94,7 +97,8 @@ class TableRun:
         con.execute("set preserve_insertion_order = true")
         run, outcome = self._run, Outcome()
         table, ingest = run.table, run.table.ingest
-        log = LandingLog(con, table.name)
+        version = reading_version(table)
+        log = LandingLog(con, table.name, version)
         landed = tuple(log.landed())
         is_new = not landed if run.window is None else not covers(landed, run.window)
         now = log.next_landing_at(datetime.now(UTC))
@@ -116,7 +120,7 @@ class TableRun:
                 source=table.name, source_uri=copied.label, sha256=copied.sha256, window=run.window,
                 file_rows=result.file_rows, rows=change.added, removed=change.removed,
                 unchanged=change.unchanged, quarantined=result.quarantined, first_event=None,
-                last_event=None, landed_at=now, run_id=run.run_id,
+                last_event=None, landed_at=now, run_id=run.run_id, reading=version,
             )  # fmt: skip
             log.record(landing)
             outcome.landings.append(landing)

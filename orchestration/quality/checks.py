@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from orchestration.asset_specs import asset_key
 from orchestration.declarations import Declarations
 from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import run_window
@@ -15,6 +16,7 @@ from orchestration.quality.contract import Contract
 from orchestration.quality.loading import load_contracts
 from orchestration.quality.readers import RunReaders
 from orchestration.quality.results import check_result, check_spec
+from orchestration.quality.unmended import carry, unmended_elsewhere
 from orchestration.quality.verification import verify
 from orchestration.settings import Clock, Settings
 
@@ -54,6 +56,10 @@ def _checks(contract: Contract, clock: Clock, readers: RunReaders) -> dg.AssetCh
         window = run_window(context) if contract.target.window_column is not None else None
         with readers.reader(lakehouse, context.run.run_id) as con:
             for verdict in verify(con, contract, checks, window, clock.now()):
-                yield check_result(con, contract, verdict, window)
+                result = check_result(con, contract, verdict, window)
+                if verdict.check.blocking and contract.target.window_column is not None:
+                    key = dg.AssetCheckKey(asset_key(table), verdict.check.name)
+                    result = carry(result, window, unmended_elsewhere(context.instance, key, window))
+                yield result
 
     return _run

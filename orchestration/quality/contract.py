@@ -101,9 +101,9 @@ from orchestration.quality.model import (
     Metric,
     Missing,
     Schema,
-    Threshold,
 )
 from orchestration.quality.sql_text import Query, TableRef
+from orchestration.quality.thresholds import Threshold
 
 _PARAGRAPH = 100
 
@@ -173,7 +173,7 @@ class Check:
 
     @property
     def measures(self) -> str:
-        """What the value is, in words: ``missing values of tailnum, % of rows``."""
+        """What the value is, in words: ``missing values of seat, % of rows``."""
         body = self.body
         percent = getattr(self.threshold, "metric", "count") == "percent"
         match body:

@@ -7,24 +7,23 @@ What does not: files and folders (``loading``).
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-import duckdb
-
+from orchestration.declarations import LAYERS
 from orchestration.lakehouse import LAKE
+from orchestration.quality.column_rules import ColumnRules, is_numeric
 from orchestration.quality.contract import Check, SqlPart
-from orchestration.quality.declared_lake import DeclaredLake, DeclaredTable, first_line
+from orchestration.quality.declared_lake import DeclaredLake, DeclaredTable
 from orchestration.quality.model import (
     Aggregate,
     Body,
     DuplicateRows,
     FailedRows,
-    Format,
     Freshness,
     Invalid,
     Metric,
     Schema,
 )
 from orchestration.quality.sql_text import Query, SqlError, TableRef, clear_outputs, parse
-from orchestration.quality.statements import failed_rows_sql, literal, measuring_sql, wrapped
+from orchestration.quality.statements import failed_rows_sql, measuring_sql, wrapped
 from orchestration.quality.yaml_source import Path as Place
 from orchestration.quality.yaml_source import Source
 
@@ -37,13 +36,6 @@ _DEFAULT_DIMENSION = {
     "freshness": "timeliness",
     "aggregate": "accuracy",
 }
-_TIMES = ("TIMESTAMP", "DATE")
-_LAYER_ORDER = ("raw", "staged", "features", "training")
-
-
-def is_numeric(data_type: str) -> bool:
-    """Whether a DuckDB type is a number."""
-    return data_type.split("(")[0].lstrip("U").endswith(("INT", "INTEGER", "DECIMAL", "DOUBLE", "FLOAT"))
 
 
 @dataclass(frozen=True)
@@ -62,7 +54,7 @@ class Reader:
         name = self._name(kind, column, body, place)
         dimension = self._dimension(kind, body, place)
         parts = self._sql(body, place)
-        self._column_rules(column, body, place)
+        ColumnRules(self.target, self.lake, self._fault).check(column, body, place)
         self._severity(body, place)
         if len(self.faults) > before:
             return None
@@ -84,15 +76,16 @@ class Reader:
             value_is_plain=True,
             shown=frozenset(),
         )
+        outputs = self._bind(check, place)
+        if len(self.faults) > before:
+            return None
         check = replace(check, blocking=not check.warns and attributes.blocking is not False)
-        check = replace(
+        return replace(
             check,
             description=self._description(check),
             value_is_plain=self._value_is_plain(check),
-            shown=self._shown(check),
+            shown=self._shown(check, outputs),
         )
-        self._bind(check, place)
-        return check if len(self.faults) == before else None
 
     def _fault(self, place: Place, found: str, expected: str) -> None:
         key = ".".join(map(str, place))
@@ -167,7 +160,7 @@ class Reader:
             if named is None or ref.catalog not in {"", LAKE}:
                 full = ".".join(p for p in (ref.catalog, ref.schema, ref.name) if p)
                 raise SqlError(f"found unknown table {full!r}, expected a declared table")
-            if _LAYER_ORDER.index(named.table.layer) > _LAYER_ORDER.index(self.target.table.layer):
+            if LAYERS.index(named.table.layer) > LAYERS.index(self.target.table.layer):
                 raise SqlError(
                     f"found {ref.schema}.{ref.name} of layer {named.table.layer}, "
                     f"expected tables of layer {self.target.table.layer} or before it"
@@ -179,102 +172,41 @@ class Reader:
         """The target's columns that the check reads."""
         names = {column} if column is not None else set()
         names |= set(getattr(body, "columns", ())) | {c for c in [getattr(body, "column", None)] if c}
+        own = (self.target.table.schema, self.target.table.name)
         for key, part in parts.items():
-            named = part.tables
-            own = (self.target.table.schema, self.target.table.name)
-            if not key.endswith("query") or named == {own}:
-                names |= {c for c in self.target.types if c.lower() in part.query.columns()}
+            if not key.endswith("query") or part.tables == {own}:
+                read = part.query.columns()
+                names |= {c for c in self.target.types if c.lower() in read}
         return {name for name in names if name in self.target.types}
 
-    def _column_rules(self, column: str | None, body: Body, place: Place) -> None:
-        types = self.target.types
-        for key in ("columns", "column"):
-            value = getattr(body, key, None)
-            for name in (value,) if isinstance(value, str) else value or ():
-                if name not in types:
-                    self._fault((*place, key), f"unknown column {name!r}", f"one of {', '.join(types)}")
-        if isinstance(body, Freshness) and not types.get(body.column, "TIMESTAMP").startswith(_TIMES):
-            self._fault((*place, "column"), types[body.column], "a timestamp or a date")
-        if column is None:
-            return
-        data_type = types[column]
-        text_keys = ("valid_length", "valid_min_length", "valid_max_length")
-        for key in ("valid_min", "valid_max", *text_keys):
-            if getattr(body, key, None) is None:
-                continue
-            is_text = key in text_keys
-            if (data_type != "VARCHAR") if is_text else not is_numeric(data_type):
-                self._fault(
-                    (*place, key), f"a {data_type} column", f"a {'text' if is_text else 'numeric'} column"
-                )
-        for key in ("missing_values", "valid_values", "invalid_values"):
-            for value in getattr(body, key, None) or ():
-                if isinstance(value, str) == is_numeric(data_type):
-                    self._fault(
-                        (*place, key), f"{value!r} for a {data_type} column", "a value of the column's type"
-                    )
-        for key in ("missing_format", "valid_format", "invalid_format"):
-            form = getattr(body, key, None)
-            if form is not None:
-                self._regex(form, data_type, (*place, key))
-        if isinstance(body, Aggregate):
-            of_length = body.function.endswith("length")
-            if (data_type != "VARCHAR") if of_length else not is_numeric(data_type):
-                self._fault(
-                    (*place, "function"),
-                    f"{body.function} of a {data_type} column",
-                    f"a {'text' if of_length else 'numeric'} column",
-                )
-        if isinstance(body, Invalid) and body.valid_reference_data is not None:
-            self._reference(body.valid_reference_data.dataset, body.valid_reference_data.column, place)
-
-    def _regex(self, form: Format, data_type: str, place: Place) -> None:
-        if data_type != "VARCHAR":
-            self._fault(place, f"a {data_type} column", "a text column")
-        try:
-            self.lake.con.execute(f"select regexp_matches('', {literal(form.regex)})")
-        except duckdb.Error as error:
-            self._fault((*place, "regex"), first_line(error), "an RE2 regular expression")
-
-    def _reference(self, dataset: str, column: str, place: Place) -> None:
-        place = (*place, "valid_reference_data")
-        parts = dataset.split("/")
-        named = self.lake.tables.get((parts[1], parts[2])) if len(parts) == 3 and parts[0] == LAKE else None
-        if named is None:
-            self._fault((*place, "dataset"), repr(dataset), f"{LAKE}/<schema>/<table> of a declared table")
-        elif _LAYER_ORDER.index(named.table.layer) > _LAYER_ORDER.index(self.target.table.layer):
-            self._fault((*place, "dataset"), repr(dataset), "a table of this layer or of one before it")
-        elif column not in named.types:
-            self._fault((*place, "column"), f"unknown column {column!r}", f"one of {', '.join(named.types)}")
-
-    def _bind(self, check: Check, place: Place) -> None:
-        """Try the check's statements on the empty tables."""
+    def _bind(self, check: Check, place: Place) -> dict[str, str]:
+        """Try the check's statements on the empty tables; gives the output columns of its query."""
+        outputs: dict[str, str] = {}
         for key, part in check.sql.items():
             try:
-                if key == "query":
-                    outputs = self.lake.bind(part.text)
-                    if isinstance(check.body, Metric):
-                        _expect_number(outputs)
-                elif key == "rows_tested_query":
-                    _expect_number(self.lake.bind(part.text))
+                if key.endswith("query"):
+                    found = self.lake.bind(part.text)
+                    outputs = found if key == "query" else outputs
                 else:
-                    outputs = self.lake.bind(f"select {wrapped(part.text)} from {self.target.relation}")
-                    if isinstance(check.body, Metric):
-                        _expect_number(outputs)
-                    else:
-                        _expect_boolean(outputs)
+                    found = self.lake.bind(f"select {wrapped(part.text)} from {self.target.relation}")
+                if isinstance(check.body, Metric) or key == "rows_tested_query":
+                    _expect_number(found)
+                elif key != "query":
+                    _expect_boolean(found)
             except SqlError as error:
                 where = (*place, key)
                 self.faults.append(
                     f"{self.file}:{self.source.line(where)}: {'.'.join(map(str, where))}: {error}"
                 )
-                return
-        statement = failed_rows_sql(self.target, check, None) or measuring_sql(self.target, check, None)
+                return {}
         try:
-            if not isinstance(check.body, Schema):
-                self.lake.bind(statement)
+            if check.sql and not outputs:
+                self.lake.bind(
+                    failed_rows_sql(self.target, check, None) or measuring_sql(self.target, check, None)
+                )
         except SqlError as error:
             self.faults.append(f"{self.file}:{check.line}: {'.'.join(map(str, place))}: {error}")
+        return outputs
 
     def _value_is_plain(self, check: Check) -> bool:
         """Whether the measured value tells nothing about a single classified value."""
@@ -289,12 +221,11 @@ class Reader:
         query = parse(self.lake.con, f"select ({part.text}) as measured")
         return bool(self._clear(query, part, ["measured"]))
 
-    def _shown(self, check: Check) -> frozenset[str]:
+    def _shown(self, check: Check, outputs: Collection[str]) -> frozenset[str]:
         """The columns of the failing rows whose values may be shown."""
         if not isinstance(check.body, FailedRows) or check.body.query is None:
             return self.target.plain | {"copies"}
         part = check.sql["query"]
-        outputs = self.lake.bind(part.text)
         return frozenset(self._clear(part.query, part, outputs))
 
     def _clear(self, query: Query, part: SqlPart, outputs: Collection[str]) -> set[str]:

@@ -1,5 +1,6 @@
 """One op a layer: its models and seeds as assets, its dbt tests as asset checks."""
 
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,11 +45,14 @@ def build_layer_assets(
         # Imports dagster-dbt.
         from orchestration.transformation.translator import LayerTranslator  # noqa: PLC0415
 
+        started = time.monotonic()
+        context.log.info(f"{layer}: building {len(context.selected_asset_keys)} tables")
         yield from dbt.cli(
             build_args(context, config),
             context=context,
             manifest=manifest,
             translator=LayerTranslator(declarations, settings, clock),
         ).stream()
+        context.log.info(f"{layer}: built in {time.monotonic() - started:.1f} s")
 
     return dbt_layer

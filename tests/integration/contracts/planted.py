@@ -69,7 +69,7 @@ DEFECTS: dict[str, dict[str, str]] = {
         "readings_agree": f"update raw.weather set dewp = temp + 1 where {_RAW_REPORT}",
         "direction_is_known": "update raw.weather set wind_dir = null where wind_speed > 8",
         "within_records": f"update raw.weather set visib = 11 where {_RAW_REPORT}",
-        "temperature_is_steady": f"update raw.weather set temp = temp + 30 where {_RAW_REPORT}",
+        "temperature_is_steady": f"update raw.weather set temp = temp + 25 where {_RAW_REPORT}",
         "stations_are_represented": "delete from raw.weather where origin = 'LGA'",
         "delivered_on_time": "update raw.weather set _late_at = _ingested_at where hour < 9",
     },
@@ -133,7 +133,7 @@ DEFECTS: dict[str, dict[str, str]] = {
     "staged/stg_weather": {
         "station_is_listed": f"update staged.stg_weather set origin = 'ZZZ' where {_REPORT_STAGED}",
         "valid_wind_speed_kt": f"update staged.stg_weather set wind_speed_kt = 911 where {_REPORT_STAGED}",
-        "valid_wind_gust_kt": f"""update staged.stg_weather set wind_gust_kt = 911
+        "valid_wind_gust_kt": """update staged.stg_weather set wind_gust_kt = 911
             where wind_gust_kt = (select max(wind_gust_kt) from staged.stg_weather)""",
         "required_is_complete": f"update staged.stg_weather set known_at = null where {_REPORT_STAGED}",
         "unique_origin_event_at": f"""update staged.stg_weather
@@ -264,4 +264,16 @@ DEFECTS: dict[str, dict[str, str]] = {
 }
 
 COMPANIONS: dict[str, dict[str, set[str]]] = {
+    "raw/flights": {"valid_origin": {"weather_of_the_hour_exists"}},
+    "raw/weather": {
+        "key_is_complete": {"hours_without_report"},
+        "unique_origin_time_hour": {"unique_local_hour"},
+    },
+    "staged/stg_airlines": {"no_missing_carrier": {"carriers_as_in_raw"}},
+    "staged/stg_flights": {
+        "rows_missing_of_raw": {"sums_other_than_raw"},
+        "late_share": {"label_agrees"},
+    },
+    "staged/stg_planes": {"no_missing_tailnum": {"aircraft_as_in_raw"}},
+    "features/scheduled_flight_history": {"delays_are_plausible": {"recount_agrees"}},
 }

@@ -130,6 +130,19 @@ def test_row_numbers_are_true_when_a_large_file_is_read_in_parallel(ground: Grou
     assert [line for line, *_ in ground.quarantine()] == [i + 1 for i in sorted(bad)]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("blank", [False, True])
+def test_a_large_clean_file_lands_whole_and_numbered(ground: Ground, end: str, blank: bool) -> None:
+    lines = ["id,name", *(f"{i},{'x' * (i % 50)}" for i in range(1, 200_001))]
+    if blank:
+        lines.insert(50_000, "")
+    ground.put("in.csv", end.join(lines))
+    ground.land(ground.csv({"id": "integer", "name": "varchar"}))
+    wrong = "id <> _row_number or length(coalesce(name, '')) <> id % 50"
+    found = ground.ask(f"select count(*), count(distinct id), count(*) filter ({wrong}) from raw.readings")
+    assert found == [(200_000, 200_000, 0)]
+
+
 def test_blank_lines_and_line_breaks_in_quotes_are_no_faults(ground: Ground) -> None:
     ground.put("in.csv", b'id,name\r\n1,"a\r\nb"\r\n\r\n2,c\r\n\r\n')
     ground.land(ground.csv({"id": "integer", "name": "varchar"}))

@@ -184,6 +184,21 @@ def test_an_untidy_file_between_clean_ones_lands_with_them(ground: Ground) -> No
     assert len(ground.quarantine()) == 1
 
 
+def test_a_changed_declaration_reads_the_same_file_again_and_makes_no_row_late(ground: Ground) -> None:
+    ground.put("in.csv", file_of((1, 1, "a"), (2, 2, "NA")))
+    ground.land(ground.daily(), days(1))
+    ground.land(ground.daily(), days(2))
+    table = ground.daily(null_values=("NA",))
+    (landing,) = ground.land(table, ALL, LATER).landings
+    assert (landing.rows, landing.removed, landing.unchanged) == (1, 1, 1)
+    assert ground.rows("id, name, _late_at") == [(1, "a", None), (2, None, None)]
+    assert ground.land(table, ALL).landings == []
+    ground.put("in.csv", file_of((1, 1, "a"), (2, 2, "b")))
+    ground.land(table, ALL, LATER)
+    ground.land(ground.daily(), ALL)
+    assert ground.rows("id, name, _late_at") == [(1, "a", None), (2, "b", LATER)]
+
+
 ROWS = st.lists(
     st.tuples(st.integers(0, 3), st.integers(1, 3), st.sampled_from("ab")), min_size=1, max_size=8
 )

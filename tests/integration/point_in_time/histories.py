@@ -45,7 +45,9 @@ def property_test(max_examples: int) -> hypothesis.settings:
 def instants(anchor: datetime, lengths: Sequence[timedelta]) -> st.SearchStrategy[datetime]:
     """Instants some lengths from the anchor, to the second or up to 90 minutes beside."""
     steps = st.tuples(st.sampled_from(lengths), st.integers(-1, 2)).map(lambda t: t[0] * t[1])
-    return st.tuples(steps, st.just(NOTHING_DELAYED) | steps, _JITTER).map(lambda d: anchor + d[0] + d[1] + d[2])
+    return st.tuples(steps, st.just(NOTHING_DELAYED) | steps, _JITTER).map(
+        lambda d: anchor + d[0] + d[1] + d[2]
+    )
 
 
 def lateness(lengths: Sequence[timedelta]) -> st.SearchStrategy[timedelta]:
@@ -62,7 +64,9 @@ def flights(draw: st.DrawFn, lengths: Sequence[timedelta], max_size: int = 10) -
     anchor = draw(st.sampled_from(ANCHORS))
     rows = [draw(_flight(anchor, lengths)) for _ in range(draw(st.integers(0, max_size)))]
     rows += [dict(row) for row in rows if draw(st.integers(0, 5)) == 0]
-    return [row | {"flight_id": f"flight-{number:02d}"} for number, row in enumerate(draw(st.permutations(rows)))]
+    return [
+        row | {"flight_id": f"flight-{number:02d}"} for number, row in enumerate(draw(st.permutations(rows)))
+    ]
 
 
 @st.composite
@@ -103,36 +107,53 @@ def _flight(draw: st.DrawFn, anchor: datetime, lengths: Sequence[timedelta]) -> 
     return row
 
 
+_REPORT_COLUMNS = (
+    "temperature_f",
+    "dew_point_f",
+    "relative_humidity_pct",
+    "wind_speed_kt",
+    "wind_gust_kt",
+    "precipitation_in",
+    "visibility_mi",
+)
+_REPORTS = [
+    dict(zip(_REPORT_COLUMNS, values, strict=True))
+    for values in [
+        (Decimal("34.00"), Decimal("30.50"), Decimal("86.71"), 12, None, Decimal("0.01"), Decimal("2.99")),
+        (Decimal("34.01"), Decimal("34.01"), Decimal("100.00"), 12, 25, Decimal("0.01"), Decimal("3.00")),
+        (Decimal("33.98"), None, None, None, None, Decimal("0.00"), Decimal("10.00")),
+        (None, Decimal("-9.94"), None, 0, None, Decimal("0.02"), None),
+        (Decimal("71.06"), Decimal("61.00"), Decimal("70.55"), None, 18, None, Decimal("0.12")),
+        (None, None, None, None, None, Decimal("0.00"), Decimal("7.50")),
+    ]
+]
+_PRESSURES = [Decimal("1012.0"), Decimal("1012.1"), Decimal("998.7"), Decimal("1030.4"), None]
+# Up to six hours late and more, by which time a report is no longer news.
+_REPORT_LATENESS = [
+    66 * MINUTE,
+    66 * MINUTE,
+    4 * HOUR + 6 * MINUTE,
+    5 * HOUR + 30 * MINUTE,
+    6 * HOUR - SECOND,
+    6 * HOUR,
+    6 * HOUR + SECOND,
+    15 * HOUR,
+]
+
+
 @st.composite
-def weather(draw: st.DrawFn, max_size: int = 12) -> list[Row]:
-    """Staged weather reports of two airports, one an hour at most, some of them hours late."""
+def weather(draw: st.DrawFn) -> list[Row]:
+    """Staged weather reports of two airports, one an hour at most, in any order, some of them hours late."""
     anchor = draw(st.sampled_from(ANCHORS))
-    keys = draw(
-        st.lists(
-            st.tuples(st.sampled_from(["JFK", "EWR"]), st.integers(-4, 10)), max_size=max_size, unique=True
-        )
-    )
-    ordinary = st.just(66 * MINUTE)
-    late = st.sampled_from([6 * HOUR - SECOND, 6 * HOUR, 6 * HOUR + SECOND, 3 * HOUR + 66 * MINUTE])
-    very_late = st.integers(66, 15 * 60).map(lambda m: m * MINUTE)
+    hours = draw(st.lists(st.integers(0, 9), max_size=10, unique=True))
+    keys = [("JFK", hour) for hour in hours] + [("EWR", hour) for hour in hours if hour < 3]
     return [
-        {
+        draw(st.sampled_from(_REPORTS))
+        | {
             "origin": origin,
             "event_at": anchor + hour * HOUR,
-            "known_at": anchor + hour * HOUR + draw(ordinary | ordinary | late | very_late),
-            "temperature_f": draw(decimals(3380, 3420)),
-            "dew_point_f": draw(decimals(3000, 3420)),
-            "relative_humidity_pct": draw(decimals(0, 10000)),
-            "wind_speed_kt": draw(st.none() | st.integers(0, 60)),
-            "wind_gust_kt": draw(st.none() | st.integers(15, 90)),
-            "precipitation_in": draw(decimals(0, 2)),
-            "visibility_mi": draw(decimals(295, 305)),
-            "pressure_hpa": draw(decimals(9900, 10400, places=1)),
+            "known_at": anchor + hour * HOUR + draw(st.sampled_from(_REPORT_LATENESS)),
+            "pressure_hpa": draw(st.sampled_from(_PRESSURES)),
         }
         for origin, hour in keys
     ]
-
-
-def decimals(smallest: int, greatest: int, places: int = 2) -> st.SearchStrategy[Any]:
-    """Decimals of so many places, given in units of the last one; or null."""
-    return st.none() | st.integers(smallest, greatest).map(lambda units: Decimal(units).scaleb(-places))

@@ -197,7 +197,9 @@ def _last_report(events: Sequence[Event], instant: datetime) -> Features | None:
         "dew_point_spread_f": _difference(facts["temperature_f"], facts["dew_point_f"]),
         "relative_humidity_pct": facts["relative_humidity_pct"],
         "wind_speed_kt": facts["wind_speed_kt"],
-        "strongest_wind_kt": facts["wind_speed_kt"] if facts["wind_gust_kt"] is None else facts["wind_gust_kt"],
+        "strongest_wind_kt": facts["wind_speed_kt"]
+        if facts["wind_gust_kt"] is None
+        else facts["wind_gust_kt"],
         "is_gusty": facts["wind_gust_kt"] is not None,
         "precipitation_in": facts["precipitation_in"],
         "is_freezing_precipitation": _all_known(
@@ -254,5 +256,10 @@ ROLLING = [
 ]
 LAST_LEG = View("aircraft_rotation", ["tailnum"], "stg_flights", _legs, _last_leg, [timedelta(days=7)])
 LAST_REPORT = View(
-    "origin_weather", ["origin"], "stg_weather", _reports, _last_report, [timedelta(hours=6), timedelta(hours=3)]
+    "origin_weather",
+    ["origin"],
+    "stg_weather",
+    _reports,
+    _last_report,
+    [timedelta(hours=6), timedelta(hours=3)],
 )

@@ -56,9 +56,7 @@ class Table:
 def compile_project(settings: Settings, folder: Path) -> dict[str, Table]:
     """Sources and models by name, with the SQL that ``dbt run`` executes."""
     manifest = load_manifest(settings)
-    sources = [
-        Table("raw", s["name"], _columns(s) | _LANDING_COLUMNS) for s in manifest["sources"].values()
-    ]
+    sources = [Table("raw", s["name"], _columns(s) | _LANDING_COLUMNS) for s in manifest["sources"].values()]
     with LakehouseResource.from_settings(settings).get_connection() as con:
         con.execute("create schema if not exists lake.raw")
         for source in sources:
@@ -67,9 +65,7 @@ def compile_project(settings: Settings, folder: Path) -> dict[str, Table]:
     _run_dbt(settings, whole, {})
     # The second run finds every table: its models are incremental.
     _run_dbt(settings, window, {"partition_start": _START, "partition_end": _END})
-    models = [
-        _model(n, whole, window) for n in manifest["nodes"].values() if n["resource_type"] == "model"
-    ]
+    models = [_model(n, whole, window) for n in manifest["nodes"].values() if n["resource_type"] == "model"]
     return {table.name: table for table in [*sources, *models]}
 
 

@@ -174,7 +174,7 @@ def test_a_table_of_that_name_in_another_database_fools_no_check(town: Town) -> 
         "checks:\n  - row_count", f"  - name: city\n    checks: [{{{known}}}]\nchecks:\n  - row_count"
     )
     contract = town.contract(text + "  - schema:\n")
-    with town.lakehouse.reader() as con:
+    with town.session() as con:
         con.execute("attach ':memory:' as other")
         con.execute("create schema other.raw")
         con.execute("create table other.raw.trips as select null::varchar as rider, -1.0 as fare, 1 as extra")
@@ -205,7 +205,7 @@ def test_a_filter_with_or_filters_what_it_says(town: Town) -> None:
 
 def test_exactly_one_verdict_for_each_check_whatever_happens(town: Town) -> None:
     contract = town.contract(SIMPLE)
-    with town.lakehouse.reader() as con:
+    with town.session() as con:
         verdicts = verify(con, contract, contract.checks, None, NOW)
         assert [v.check.name for v in verdicts] == [c.name for c in contract.checks]
         results = [check_result(con, contract, v, None) for v in verdicts]
@@ -223,7 +223,7 @@ def test_a_foreign_error_in_the_log_is_none_of_a_checks_business(town: Town) -> 
     thread = threading.Thread(target=complain)
     thread.start()
     try:
-        with town.lakehouse.reader() as con:
+        with town.session() as con:
             verdicts = verify(con, contract, contract.checks, None, NOW)
     finally:
         stop.set()
@@ -244,7 +244,7 @@ def test_the_errors_of_one_thread_are_none_of_anothers(town: Town) -> None:
     stop = threading.Event()
 
     def fail() -> None:
-        with town.lakehouse.reader() as con:
+        with town.session() as con:
             while not stop.is_set():
                 assert [v.passed for v in verify(con, bad, bad.checks, None, NOW)] == [True, False]
 
@@ -252,7 +252,7 @@ def test_the_errors_of_one_thread_are_none_of_anothers(town: Town) -> None:
     for thread in threads:
         thread.start()
     try:
-        with town.lakehouse.reader() as con:
+        with town.session() as con:
             passed = [v.passed for _ in range(6) for v in verify(con, good, good.checks, None, NOW)]
     finally:
         stop.set()
@@ -310,7 +310,7 @@ def test_a_check_that_could_not_be_evaluated_is_an_error_even_if_it_only_warns(t
     )
     town.run("alter table raw.trips drop column rider")
     contract = town.contract(text)
-    with town.lakehouse.reader() as con:
+    with town.session() as con:
         verdict = verify(con, contract, contract.checks, None, NOW)[0]
         result = check_result(con, contract, verdict, None)
     assert verdict.check.warns

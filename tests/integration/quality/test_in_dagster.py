@@ -115,6 +115,39 @@ def test_a_bad_layer_keeps_later_runs_away_until_it_is_mended(
     assert third.total_requested == 1
 
 
+def test_a_bad_day_is_not_hidden_by_a_good_one_after_it(town: Town, instance: dg.DagsterInstance) -> None:
+    defs = definitions(town)
+    check = [dg.AssetCheckKey(TRIPS, "no_missing_rider")]
+
+    def passes(partition: str | None) -> bool:
+        return run(defs, instance, checks=check, partition=partition).get_asset_check_evaluations()[0].passed
+
+    town.run(NO_RIDER)  # on the second day
+    assert not passes("2013-01-02")
+    later = run(defs, instance, checks=check, partition="2013-01-01").get_asset_check_evaluations()[0]
+    assert not later.passed
+    assert later.metadata["failed_rows"].value == 0
+    assert "Not mended elsewhere: 2013-01-02T05:00:00+00:00" in (later.description or "")
+    town.run(MENDED)
+    assert not passes("2013-01-01")
+    assert passes("2013-01-02")
+    assert passes("2013-01-01")
+
+
+def test_a_failure_of_the_whole_table_is_mended_by_the_whole_table(
+    town: Town, instance: dg.DagsterInstance
+) -> None:
+    defs = definitions(town)
+    check = [dg.AssetCheckKey(TRIPS, "no_missing_rider")]
+    town.run(NO_RIDER)
+    assert not run(defs, instance, checks=check).get_asset_check_evaluations()[0].passed
+    town.run(MENDED)
+    one_day = run(defs, instance, checks=check, partition="2013-01-02").get_asset_check_evaluations()[0]
+    assert not one_day.passed
+    assert "the whole table" in (one_day.description or "")
+    assert run(defs, instance, checks=check).get_asset_check_evaluations()[0].passed
+
+
 def test_a_check_runs_alone_with_and_without_a_partition(town: Town, instance: dg.DagsterInstance) -> None:
     defs = definitions(town)
     check = dg.AssetCheckKey(TRIPS, "row_count")
@@ -212,7 +245,7 @@ def test_the_report_keeps_every_evaluation_once_and_scores_them(
     assert mended["dagster/row_count"].value == 6
     assert "no_missing_rider" not in mended["not_holding"].value
     assert mended["score"].value == pytest.approx(100 * 8 / 9)
-    with town.lakehouse.reader() as con:
+    with town.session() as con:
         rows = con.execute(
             f"select count(*), count(distinct run_id), count(distinct evaluated_at) from {HISTORY}"
         )

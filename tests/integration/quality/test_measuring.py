@@ -76,7 +76,7 @@ def of_town(town: Town, window: Window | None) -> dict[str, tuple[Verdict, Any, 
     verdicts = town.verify(CONTRACT, window)
     contract = town.contract(CONTRACT)
     found = {}
-    with town.lakehouse.reader() as con:
+    with town.session() as con:
         for name, verdict in verdicts.items():
             scope = None if verdict.check.whole_table else window
             failing = failed_rows_sql(contract.target, verdict.check, scope)
@@ -184,7 +184,7 @@ def test_a_sample_is_short_in_a_total_order_and_masks_what_is_classified(town: T
     )
     contract = town.contract(CONTRACT)
     check = next(c for c in contract.checks if c.name == "valid_city")
-    with town.lakehouse.reader() as con:
+    with town.session() as con:
         sql = failed_rows_sql(contract.target, check, None) or ""
         samples = [fetch_sample(con, sql, check.shown) for _ in range(2)]
     records = [record.data for record in samples[0].records]

@@ -125,6 +125,17 @@ def test_a_success_in_between_starts_the_count_again() -> None:
     assert it.tick() == ["run:staged/t"]
 
 
+def test_a_success_between_two_ticks_counts_too() -> None:
+    it = Platform(threshold=2)
+    it.broken = {"staged"}
+    it.run()
+    assert it.tick() == []
+    for broken in (set(), {"staged"}):
+        it.broken = broken
+        it.run()
+    assert it.tick() == []
+
+
 def test_a_failed_check_is_told_although_its_run_succeeds() -> None:
     it = Platform(threshold=2)
     it.verdict = (False, dg.AssetCheckSeverity.ERROR)

@@ -1,6 +1,5 @@
 """Tick by tick: when downstream layers are requested, and when they are not."""
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +10,13 @@ from orchestration.automation.conditions import automate
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
 OLD, NEWEST = "2024-01-10", "2024-01-31"
-RAW, STAGED, FEATURES = (dg.AssetKey([layer, "t"]) for layer in ("raw", "staged", "features"))
+RAW, STAGED, FEATURES, REPORT = (
+    dg.AssetKey([layer, "t"]) for layer in ("raw", "staged", "features", "quality")
+)
 
 
 class Graph:
-    """raw -> staged -> features with a blocking check on raw, whose verdicts the test decides."""
+    """raw -> staged -> features, a report on them, and a check on raw whose verdicts the test decides."""
 
     def __init__(self, partitions: dg.PartitionsDefinition | None) -> None:
         self.instance = dg.DagsterInstance.ephemeral()
@@ -35,17 +36,21 @@ class Graph:
         @dg.asset(key=FEATURES, deps=[STAGED], partitions_def=partitions, backfill_policy=single)
         def features() -> None: ...
 
+        @dg.asset(key=REPORT, deps=[RAW, FEATURES])
+        def report() -> None: ...
+
         @dg.asset_check(asset=RAW, name="gate", blocking=True)
         def gate() -> dg.AssetCheckResult:
             return dg.AssetCheckResult(passed=self.passes)
 
         self.defs = dg.Definitions(
-            assets=dg.map_asset_specs(automate, [raw, staged, features]),
+            assets=dg.map_asset_specs(automate, [raw, staged, features, report]),
             asset_checks=[gate],
             jobs=[
                 dg.define_asset_job("land", selection=dg.AssetSelection.assets(RAW).without_checks()),
                 dg.define_asset_job("check", selection=dg.AssetSelection.checks_for_assets(RAW)),
                 dg.define_asset_job("refresh", selection=dg.AssetSelection.assets(STAGED, FEATURES)),
+                dg.define_asset_job("tell", selection=dg.AssetSelection.assets(REPORT)),
             ],
         )
         self.tick()
@@ -53,7 +58,9 @@ class Graph:
     def run(self, job: str, day: str | None) -> bool:
         resolved = self.defs.resolve_job_def(job)
         return resolved.execute_in_process(
-            instance=self.instance, partition_key=day if job != "check" else None, raise_on_error=False
+            instance=self.instance,
+            partition_key=None if job in ("check", "tell") else day,
+            raise_on_error=False,
         ).success
 
     def tick(self) -> dict[str, set[str | None]]:
@@ -62,22 +69,17 @@ class Graph:
             self.defs, self.instance, cursor=self._cursor, evaluation_time=datetime(2024, 2, 2, tzinfo=UTC)
         )
         self._cursor = result.cursor
-        found = {
-            key.to_user_string(): {
-                None if DAYS is None or part is None else part
-                for part in (result.get_requested_partitions(key) if result.get_num_requested(key) else ())
-            }
+        self.report_requested = bool(result.get_num_requested(REPORT))
+        return {
+            key.to_user_string(): set(result.get_requested_partitions(key))
             for key in (RAW, STAGED, FEATURES)
+            if result.get_num_requested(key)
         }
-        return {name: parts for name, parts in found.items() if parts}
 
 
 @pytest.fixture(params=[None, NEWEST, OLD], ids=["unpartitioned", "newest day", "old day"])
 def graph(request: pytest.FixtureRequest) -> tuple[Graph, str | None]:
     return Graph(DAYS if request.param else None), request.param
-
-
-Requests = Callable[[str | None], dict[str, set[str | None]]]
 
 
 def _downstream(day: str | None) -> dict[str, set[str | None]]:
@@ -133,3 +135,19 @@ def test_a_run_of_the_whole_graph_leaves_nothing_to_request(graph: tuple[Graph, 
     for job in ("land", "check", "refresh"):
         it.run(job, day)
     assert it.tick() == {}
+
+
+def test_a_report_is_requested_once_even_when_a_blocking_check_failed(
+    graph: tuple[Graph, str | None],
+) -> None:
+    it, day = graph
+    it.run("land", day)
+    it.passes = False
+    it.run("check", day)
+    assert it.tick() == {}
+    assert it.report_requested
+    it.tick()
+    assert not it.report_requested
+    it.run("tell", None)
+    it.tick()
+    assert not it.report_requested

@@ -187,6 +187,14 @@ FAULTS = {
         on_table(f"failed_rows: {{name: f, expression: fair < 0, {ATTRIBUTES}}}"),
         'Referenced column "fair" not found',
     ),
+    "an aggregate where a row is asked for": (
+        on_table(f"failed_rows: {{name: f, expression: max(fare) > 1, {ATTRIBUTES}}}"),
+        "WHERE clause cannot contain aggregates",
+    ),
+    "a query with a misspelt column": (
+        on_table(f"failed_rows: {{name: f, query: select fair from raw.trips, {ATTRIBUTES}}}"),
+        ':5: checks.1.failed_rows.query: found Binder Error: Referenced column "fair" not found',
+    ),
     "a query of an unknown table": (
         on_table(f"failed_rows: {{name: f, query: select * from raw.tripz, {ATTRIBUTES}}}"),
         "found unknown table 'raw.tripz'",

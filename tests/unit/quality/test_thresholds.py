@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from soda_core.contracts.impl.contract_verification_impl import ThresholdImpl, ThresholdType
 
-from orchestration.quality.model import Range, Threshold
+from orchestration.quality.thresholds import Range, Threshold
 
 SINGLE = [name for name in Threshold.model_fields if name.startswith("must_") and "between" not in name]
 NUMBERS = st.integers(-3, 3) | st.floats(-3, 3, allow_nan=False)

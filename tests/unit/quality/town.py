@@ -1,12 +1,14 @@
 """A town with trips and cities: a domain small enough to read, for tests of contracts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from textwrap import dedent
 
 import dagster as dg
+import duckdb
 
 from orchestration.declarations import Declarations, DeclaredColumn, Ingest, Partition, Table, TableMeta
 from orchestration.lakehouse import LakehouseResource
@@ -87,6 +89,15 @@ class Town:
     settings: Settings
     declarations: Declarations
     lakehouse: LakehouseResource
+    con: duckdb.DuckDBPyConnection
+
+    @contextmanager
+    def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A session on the town's one connection: to open another takes longer than most tests."""
+        with self.con.cursor() as session:
+            session.execute("set timezone = 'UTC'")
+            session.execute("use lake")
+            yield session
 
     def contract(self, text: str, place: str = "raw/trips") -> Contract:
         """The read contract of a table."""
@@ -96,23 +107,24 @@ class Town:
 
     def run(self, *statements: str) -> None:
         """Change the lakehouse."""
-        with self.lakehouse.get_connection() as con:
+        with self.session() as session:
             for statement in statements:
-                con.execute(statement)
+                session.execute(statement)
 
     def verify(
         self, text: str, window: Window | None = None, place: str = "raw/trips", now: datetime = NOW
     ) -> dict[str, Verdict]:
         """Verdicts by check name."""
         contract = self.contract(text, place)
-        with self.lakehouse.reader() as con:
+        with self.session() as con:
             return {v.check.name: v for v in verify(con, contract, contract.checks, window, now)}
 
 
 def build_town(folder: Path) -> Town:
     """Ten trips on two days: 1 to 8 on January 1st, 9 and 10 on January 2nd."""
     settings = Settings(data_dir=folder / "data", soda_checks_dir=folder / "soda_checks", duckdb_threads=1)
-    made = Town(settings, town(), LakehouseResource.from_settings(settings))
+    lakehouse = LakehouseResource.from_settings(settings)
+    made = Town(settings, town(), lakehouse, lakehouse.open())
     made.run(
         "create schema raw",
         "create schema staged",

@@ -1,4 +1,4 @@
-"""Readers beside a writer, and two runs at once, each in processes of their own."""
+"""Runs of the command line beside readers and beside each other, in processes of their own."""
 
 import itertools
 import subprocess
@@ -12,6 +12,7 @@ import pytest
 from orchestration.instance import open_instance
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Settings
+from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
 from tests.water_works import WaterWorks, make_water_works
 
 GROUNDWORK = str(Path(sys.executable).with_name("groundwork"))
@@ -106,6 +107,20 @@ def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing
     assert again.returncode == 0
     assert "Up to date" in output
     assert "make ui" in output
+
+
+def test_a_failed_blocking_check_stops_the_run_and_says_where_to_look(tmp_path: Path) -> None:
+    works = make_water_works(tmp_path, days=1)
+    deliver_readings(works.deliveries, FIRST_DAY, extra=("9001,willow,2024-01-01T05:00:00Z,4.00,open\n",))
+    process = run(works)
+    output = process.communicate(timeout=100)[0]
+    assert process.returncode == 1, output
+    assert "look at: raw/readings > Checks >" in output
+    assert "blocked by raw/readings: " in output
+    assert "stg_readings" not in output
+    again = run(works)
+    assert "Up to date" not in again.communicate(timeout=100)[0]
+    assert again.returncode == 1
 
 
 def _writing(instance: dg.DagsterInstance, run_ids: list[str]) -> Iterator[tuple[float, float]]:

@@ -10,7 +10,7 @@
 
     entity: columns that tell whose features they are.
     measures: columns to sum, 0 where an event does not count.
-    windows: names and lengths, such as {"1h": "1 hour"}.
+    windows: names and lengths, the longest last, such as {"1h": "1 hour", "1d": "1 day"}.
 -#}
 {% macro rolling_sums(events, entity, measures, windows) -%}
 entering as (
@@ -20,6 +20,7 @@ entering as (
         greatest(event_at, known_at) as entered_at,
         {{ measures | join(", ") }}
     from {{ events }}
+    where greatest(event_at, known_at) < event_at + interval '{{ windows.values() | list | last }}'
 ),
 
 edges as (
@@ -88,13 +89,13 @@ swept as (
 {%- endmacro %}
 
 {#-
-    True for the events that can matter to a run: those that happened less than `lookback` before its
-    window and were known before its end.
+    True for the events that can matter to a run: those that happened no more than `lookback` before its
+    window, for then they leave at its very start, and were known before its end.
 -#}
 {% macro matters_to_run(event_at, known_at, lookback) -%}
     {%- set window = run_window() -%}
     {%- if window -%}
-        {{ event_at }} > {{ window.start }} - interval '{{ lookback }}'
+        {{ event_at }} >= {{ window.start }} - interval '{{ lookback }}'
         and {{ event_at }} < {{ window.end }}
         and {{ known_at }} < {{ window.end }}
     {%- else -%}

@@ -1,0 +1,96 @@
+"""The run behind ``groundwork run``: select, run here, show progress, sum up.
+
+What belongs here: what happens once it is clear that something must run. What does not: whether it
+must (``run_command``).
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import dagster as dg
+from rich.console import Console
+
+from orchestration.automation.jobs import ALL_ASSETS, Span
+from orchestration.automation.local_run import run_here
+from orchestration.definitions import assemble
+from orchestration.instance import open_instance
+from orchestration.progress import Progress
+from orchestration.project import Project
+
+
+class UsageFault(ValueError):
+    """The command asks for something that is not there."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run went: its id, whether everything in it succeeded, and the table at its end."""
+
+    run_id: str
+    succeeded: bool
+    summary: str
+
+
+def _selected(
+    repository: dg.RepositoryDefinition, job: dg.JobDefinition, select: str | None
+) -> set[dg.AssetKey]:
+    """Keys to run; assets that one op can only make together come together.
+
+    Raises:
+        UsageFault: Nothing in the graph matches.
+    """
+    keys = set(job.asset_layer.executable_asset_keys)
+    if select is None:
+        return keys
+    selection = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
+    found = keys & selection.resolve(repository.asset_graph)
+    if not found:
+        raise UsageFault(f"--select {select}: no asset of the graph matches")
+    return found
+
+
+def run_graph(
+    project: Project, span: Span | None, select: str | None, tags: Mapping[str, str], console: Console
+) -> Outcome:
+    """Run the graph in this process and tell how it goes.
+
+    Args:
+        project: What to run.
+        span: Partitions, for assets that have some.
+        select: Dagster's selection syntax; everything when None.
+        tags: Tags for the run.
+        console: Where progress goes.
+
+    Raises:
+        UsageFault: ``select`` matches nothing.
+    """
+    started = time.monotonic()
+    repository = assemble(project).get_repository_def()
+    job = repository.get_job(ALL_ASSETS)
+    keys = _selected(repository, job, select)
+    if not any(repository.asset_graph.get(key).is_partitioned for key in keys):
+        span = None
+    title = f"{len(keys)} assets" + (f", partitions {span}" if span else "")
+    now = f"{project.clock.mode} clock at {project.clock.now():%Y-%m-%d %H:%M} UTC"
+    console.print(f"Groundwork: {title}, {now}")
+    progress = Progress(console)
+    with open_instance(project.settings) as instance, progress.shown():
+        result = run_here(
+            job,
+            instance,
+            project.settings,
+            progress,
+            span=span,
+            assets=sorted(keys) if select else (),
+            tags=tags,
+        )
+    summary = progress.summary()
+    succeeded = result.success and not progress.blocked
+    console.print(f"\n{summary}\n", markup=False)
+    word, style = ("succeeded", "green") if succeeded else ("failed", "red")
+    console.print(f"Run {result.run_id} {word} in {time.monotonic() - started:.1f} s", style=style)
+    if not succeeded:
+        for line in [*(f"blocked by {name}" for name in progress.blocked), *progress.errors]:
+            console.print(f"  {line}", style=style, markup=False)
+    return Outcome(result.run_id, succeeded, summary)

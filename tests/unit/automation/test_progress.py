@@ -1,0 +1,100 @@
+"""What a person reads while a run works, and how it ends."""
+
+import io
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+from rich.console import Console
+
+from orchestration.progress import Progress
+
+ROWS = {"dagster/row_count": 336_776}
+DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-04")
+
+
+@dg.multi_asset(
+    specs=[dg.AssetSpec(["raw", "t"]), dg.AssetSpec(["quarantine", "t"])], partitions_def=DAYS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+)  # fmt: skip
+def land() -> Iterator[dg.MaterializeResult[None]]:
+    yield dg.MaterializeResult(["raw", "t"], metadata=ROWS)
+    yield dg.MaterializeResult(["quarantine", "t"], metadata={"dagster/row_count": 0})
+
+
+@dg.asset(key=["staged", "t"], deps=[["raw", "t"]])
+def stage() -> None:
+    raise ValueError("bad [cast] of column x")
+
+
+def _check(passed: bool, severity: dg.AssetCheckSeverity, *, blocking: bool) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=["raw", "t"], name="complete", blocking=blocking)
+    def complete() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(
+            passed=passed, severity=severity, description="Missing values of x: 3; expected none.",
+            metadata={"measured": 3.0, "threshold": "none", "contract": "soda_checks/raw/t.yml:7"},
+        )  # fmt: skip
+
+    return complete
+
+
+def _follow(*checks: dg.AssetChecksDefinition) -> tuple[Progress, str]:
+    text = io.StringIO()
+    progress = Progress(Console(file=text, soft_wrap=True, highlight=False))
+    job = dg.Definitions(
+        assets=[land, stage], asset_checks=checks,
+        jobs=[dg.define_asset_job("all", selection=dg.AssetSelection.all())],
+    ).resolve_job_def("all")  # fmt: skip
+    instance = dg.DagsterInstance.ephemeral()
+    run_id = "3f0c52b4-7c1e-4c55-8a8e-0d8a2a0c0b11"
+    instance.add_event_listener(run_id, progress)
+    tags = {
+        "dagster/asset_partition_range_start": "2024-01-01",
+        "dagster/asset_partition_range_end": "2024-01-03",
+    }
+    with progress.shown():
+        job.execute_in_process(instance=instance, run_id=run_id, tags=tags, raise_on_error=False)
+    return progress, text.getvalue()
+
+
+@pytest.fixture(scope="module")
+def warned() -> tuple[Progress, str]:
+    return _follow(_check(False, dg.AssetCheckSeverity.WARN, blocking=False))
+
+
+def test_an_asset_of_many_partitions_is_one_line_with_its_rows(warned: tuple[Progress, str]) -> None:
+    lines = [line for line in warned[1].splitlines() if "336,776 rows" in line]
+    assert len(lines) == 1
+    assert lines[0].split()[:2] == ["raw", "t"]
+
+
+def test_an_empty_quarantine_is_no_news(warned: tuple[Progress, str]) -> None:
+    assert "quarantine" not in warned[1]
+
+
+def test_a_warning_is_one_line_and_blocks_nothing(warned: tuple[Progress, str]) -> None:
+    progress, text = warned
+    assert "warned complete: Missing values of x: 3; expected none." in text
+    assert "look at" not in text
+    assert progress.blocked == []
+
+
+def test_an_error_names_the_step_and_keeps_brackets(warned: tuple[Progress, str]) -> None:
+    progress, text = warned
+    assert "staged__t failed: ValueError: bad [cast] of column x" in text
+    assert progress.errors == ["staged__t: ValueError: bad [cast] of column x"]
+
+
+def test_a_failed_check_says_what_it_measured_and_where_to_look() -> None:
+    progress, text = _follow(_check(False, dg.AssetCheckSeverity.ERROR, blocking=True))
+    assert "failed complete: Missing values of x: 3; expected none." in text
+    assert "measured 3, threshold none, contract soda_checks/raw/t.yml:7" in text
+    assert "look at: raw/t > Checks > complete" in text
+    assert progress.blocked == ["raw/t: complete"]
+    assert "staged__t" not in text
+
+
+def test_the_summary_counts_by_layer(warned: tuple[Progress, str]) -> None:
+    rows = {line.split()[0]: line.split()[1:-1] for line in warned[0].summary().splitlines()}
+    assert rows["raw"] == ["1", "336,776", "0", "1", "0"]
+    assert rows["all"] == ["2", "336,776", "0", "1", "0"]
