@@ -52,6 +52,8 @@ def ui(port: int) -> None:
     # Where dagster.yaml and workspace.yaml are; what is stored goes where the settings say.
     os.chdir(PROJECT_DIR)
     os.environ["DAGSTER_HOME"] = str(PROJECT_DIR)
+    # It would say that `dg dev` exists, which needs a package only developers have.
+    os.environ["PYTHONWARNINGS"] = "ignore:Function `dev_command`"
     dagster = Path(sys.executable).with_name("dagster")
     os.execv(dagster, [str(dagster), "dev", "--host", "127.0.0.1", "--port", str(port)])
 

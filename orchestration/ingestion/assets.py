@@ -16,11 +16,9 @@ from orchestration.declarations import Declarations, Table
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.files import FileRun, Outcome, Run, temporary_folder
 from orchestration.ingestion.quarantine import COLUMNS, SCHEMA
-from orchestration.ingestion.raw_table import RawTable
 from orchestration.ingestion.table_run import TableRun
 from orchestration.ingestion.uris import find_place
-from orchestration.lakehouse import LakehouseResource, current_snapshot, row_count, table_exists
-from orchestration.lakehouse.tables import relation
+from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import partitions_def, run_window
 from orchestration.settings import Clock, Settings
 
@@ -90,15 +88,9 @@ def _report(
     run: Run, outcome: Outcome, seconds: float, is_one_partition: bool
 ) -> Iterator[dg.MaterializeResult[Any]]:
     """The events of a run: counts, files and totals."""
-    table, window = run.table, run.window
-    with run.lakehouse.get_connection() as con:
-        snapshot = current_snapshot(con)
-        total = row_count(con, table.schema, table.name)
-        in_window = RawTable(con, table).in_window(window)
-        partition = con.execute(
-            f"select count(*) from {relation(table.schema, table.name)} where {in_window}"
-        ).fetchall()[0][0]
-        held = row_count(con, SCHEMA, table.name) if table_exists(con, SCHEMA, table.name) else 0
+    table, totals = run.table, outcome.totals
+    if totals is None:
+        raise RuntimeError(f"the landing of {table.name} counted nothing")
     files: list[dict[str, Any]] = [
         {
             "file": landing.source_uri,
@@ -111,9 +103,9 @@ def _report(
         for landing in outcome.landings
     ]
     files += [{"file": name, "sha256": sha[:12], "already_landed": True} for name, sha in outcome.unchanged]
-    shared = {"snapshot": snapshot, "seconds": round(seconds, 3)}
+    shared = {"snapshot": totals.snapshot, "seconds": round(seconds, 3)}
     metadata: dict[str, Any] = {
-        "dagster/row_count": total,
+        "dagster/row_count": totals.rows,
         "rows_landed": outcome.total("rows"),
         "rows_removed": outcome.total("removed"),
         "rows_unchanged": outcome.total("unchanged"),
@@ -122,9 +114,11 @@ def _report(
         "deliveries": len(files),
         **shared,
     }
-    if window is not None:
+    if run.window is not None:
         # An event of a run over many partitions is recorded for each of them: this is no count of one.
-        metadata["dagster/partition_row_count" if is_one_partition else "rows_of_the_run"] = partition
+        metadata["dagster/partition_row_count" if is_one_partition else "rows_of_the_run"] = (
+            totals.rows_in_window
+        )
     if not outcome.landings:
         metadata["result"] = "nothing new: every delivery had landed before"
     if outcome.gone:
@@ -133,7 +127,7 @@ def _report(
     yield dg.MaterializeResult(
         asset_key=dg.AssetKey([SCHEMA, table.name]),
         metadata={
-            "dagster/row_count": held,
+            "dagster/row_count": totals.quarantined,
             "rows_quarantined": outcome.total("quarantined"),
             **shared,
         },

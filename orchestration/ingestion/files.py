@@ -19,12 +19,14 @@ from orchestration.ingestion.delivery import Delivery, check_unchanged, deliver,
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.landing import Terms, Untidy, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
-from orchestration.ingestion.raw_table import Stamp
+from orchestration.ingestion.quarantine import SCHEMA
+from orchestration.ingestion.raw_table import RawTable, Stamp
 from orchestration.ingestion.readers import read_csv, read_jsonl, read_parquet
 from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.sql import literal
 from orchestration.ingestion.uris import Item, Place, folder_pattern, has_suffix, local_items
-from orchestration.lakehouse import LakehouseResource
+from orchestration.lakehouse import LakehouseResource, current_snapshot, row_count
+from orchestration.lakehouse.tables import relation
 from orchestration.partitions import Window
 from orchestration.settings import Settings
 
@@ -53,6 +55,16 @@ class Run:
         return f"{self.table.file}: sources.{self.table.name}.config.meta.ingest"
 
 
+@dataclass(frozen=True)
+class Totals:
+    """What the source's tables hold after a run."""
+
+    snapshot: int
+    rows: int
+    rows_in_window: int
+    quarantined: int
+
+
 @dataclass
 class Outcome:
     """What a run did, file by file."""
@@ -61,10 +73,24 @@ class Outcome:
     unchanged: list[tuple[str, str]] = field(default_factory=list)
     """Deliveries that had landed before: label and SHA-256."""
     gone: list[str] = field(default_factory=list)
+    totals: Totals | None = None
 
     def total(self, what: str) -> int:
         """A count of all landings."""
         return sum(getattr(landing, what) for landing in self.landings)
+
+
+def count_totals(con: duckdb.DuckDBPyConnection, run: Run, outcome: Outcome) -> None:
+    """Add to an outcome what the tables hold now."""
+    table = run.table
+    in_window = RawTable(con, table).in_window(run.window)
+    rows = row_count(con, table.schema, table.name)
+    within = rows
+    if run.window is not None:
+        query = f"select count(*) from {relation(table.schema, table.name)} where {in_window}"
+        within = int(con.execute(query).fetchall()[0][0])
+    held = row_count(con, SCHEMA, table.name)
+    outcome.totals = Totals(current_snapshot(con), rows, within, held)
 
 
 @contextmanager
@@ -127,7 +153,10 @@ class FileRun:
         ]
         while True:
             try:
-                return run.lakehouse.write(lambda con: self._transaction(con, deliveries))
+                return run.lakehouse.write(
+                    lambda con: self._transaction(con, deliveries),
+                    lambda con, outcome: count_totals(con, run, outcome),
+                )
             except Untidy:
                 # Every file from the untidy one on is taken carefully, so that this happens once.
                 continue

@@ -224,7 +224,7 @@ def build_landing_sensor(
 
     @dg.sensor(
         name=f"landing_{table.name}",
-        description=f"Notices new and changed files of {table.ingest.uri}, asks for the partitions they touch.",
+        description=f"Notices new and changed files of {table.ingest.uri} and asks for their partitions.",
         target=dg.AssetSelection.assets(asset_key(table), dg.AssetKey([SCHEMA, table.name])),
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=default_status,

@@ -13,7 +13,7 @@ from orchestration.declarations import Partition
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.databases import Copied, Wanted, copy_table, read_copy
 from orchestration.ingestion.faults import IngestFault
-from orchestration.ingestion.files import Outcome, Run
+from orchestration.ingestion.files import Outcome, Run, count_totals
 from orchestration.ingestion.landing import Landed, Terms, Untidy, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.raw_table import RawTable, Stamp
@@ -64,7 +64,10 @@ class TableRun:
         copied = copy_table(run.table, self._place, run.lakehouse.attachment, wanted, self._folder)
         while True:
             try:
-                return run.lakehouse.write(lambda con: self._transaction(con, copied, cursor_from))
+                return run.lakehouse.write(
+                    lambda con: self._transaction(con, copied, cursor_from),
+                    lambda con, outcome: count_totals(con, run, outcome),
+                )
             except Untidy:
                 self._is_careful = True
 

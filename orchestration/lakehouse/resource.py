@@ -99,11 +99,17 @@ class LakehouseResource(DuckDBResource):
         with closing(self.open(read_only=True, snapshot=snapshot)) as con:
             yield con
 
-    def write(self, work: Callable[[duckdb.DuckDBPyConnection], T]) -> T:
+    def write(
+        self,
+        work: Callable[[duckdb.DuckDBPyConnection], T],
+        then: Callable[[duckdb.DuckDBPyConnection, T], None] | None = None,
+    ) -> T:
         """Run ``work`` in one transaction, again from its start if another writer was in the way.
 
         Args:
             work: Gets a connection inside an open transaction; it neither commits nor rolls back.
+            then: Gets the same connection after the commit, and what ``work`` returned; it only reads.
+                Opening another connection would cost a quarter of a second.
 
         Returns:
             What ``work`` returned in the attempt that committed.
@@ -113,19 +119,28 @@ class LakehouseResource(DuckDBResource):
         """
 
         def attempt() -> T:
-            with self.transaction() as con:
-                return work(con)
+            with self.get_connection() as con:
+                with _transaction(con):
+                    result = work(con)
+                if then is not None:
+                    then(con, result)
+                return result
 
         return retry_on_conflict(attempt, self.settings.lake_lock_timeout_seconds)
 
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction on a connection of its own: committed at the end, or rolled back whole."""
-        with self.get_connection() as con:
-            con.execute("begin")
-            try:
-                yield con
-            except BaseException:
-                con.execute("rollback")
-                raise
-            con.execute("commit")
+        with self.get_connection() as con, _transaction(con):
+            yield con
+
+
+@contextmanager
+def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    con.execute("begin")
+    try:
+        yield
+    except BaseException:
+        con.execute("rollback")
+        raise
+    con.execute("commit")

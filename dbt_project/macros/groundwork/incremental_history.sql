@@ -3,7 +3,7 @@
 
     The model gives how its entities are now. A row is added where an entity is new, or differs from the
     newest row that the table holds of it. Rows of the past stay, whatever the model gives; a row with
-    the very same key is replaced, should it be computed otherwise now. Needs `unique_key`, a list of the
+    the very same key is updated, should it be computed otherwise now. Needs `unique_key`, a list of the
     entity's columns and, last, the timestamp.
 -#}
 {% macro get_incremental_history_sql(arg_dict) -%}
@@ -12,16 +12,15 @@
     {%- set keys = config.require("unique_key") -%}
     {%- set entity, timestamp = keys[:-1], keys[-1] -%}
 
-    delete from {{ target }} as held
+    update {{ target }} as held
+    set
+        {%- for column in columns %}
+        {{ column }} = built.{{ column }}{{ "," if not loop.last }}
+        {%- endfor %}
+    from {{ built }} as built
     where
-        exists (
-            select 1 from {{ built }} as built
-            where {{ same_columns("built", "held", keys) }}
-        )
-        and not exists (
-            select 1 from {{ built }} as built
-            where {{ same_columns("built", "held", columns) }}
-        );
+        {{ same_columns("built", "held", keys) }}
+        and not ({{ same_columns("built", "held", columns) }});
 
     insert into {{ target }} ({{ columns | join(", ") }})
     select {{ columns | join(", ") }}

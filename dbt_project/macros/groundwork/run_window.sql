@@ -36,7 +36,7 @@
         union all
         select * from {{ relation }}
         where
-            _ingested_at > (select max(held._ingested_at) from {{ this }} as held)
+            _ingested_at > (select coalesce(max(held._ingested_at), '-infinity') from {{ this }} as held)
             and not {{ in_run_window(event_time) }}
         {%- endif %}
     )

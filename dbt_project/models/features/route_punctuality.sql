@@ -10,6 +10,7 @@ with events as (
         cast(status = 'completed' as integer) as arrivals,
         coalesce(arrival_delay_min, 0) as delay_min,
         coalesce(air_time_min, 0) as air_time_min,
+        cast(air_time_min is not null as integer) as timed,
         cast(status = 'completed' and is_late as integer) as late,
         cast(status = 'cancelled' as integer) as cancelled
     from {{ ref("stg_flights") }}
@@ -19,7 +20,7 @@ with events as (
 {{ rolling_sums(
     "events",
     entity=["origin", "dest"],
-    measures=["flights", "arrivals", "delay_min", "air_time_min", "late", "cancelled"],
+    measures=["flights", "arrivals", "delay_min", "air_time_min", "timed", "late", "cancelled"],
     windows={"28d": "28 days"}
 ) }}
 
@@ -29,7 +30,7 @@ select
     known_at,
     flights_28d,
     {{ ratio("delay_min_28d", "arrivals_28d") }} as mean_arrival_delay_28d,
-    {{ ratio("air_time_min_28d", "arrivals_28d") }} as mean_air_time_28d,
+    {{ ratio("air_time_min_28d", "timed_28d") }} as mean_air_time_28d,
     {{ ratio("late_28d", "arrivals_28d") }} as late_share_28d,
     {{ ratio("cancelled_28d", "flights_28d") }} as cancelled_share_28d
 from swept

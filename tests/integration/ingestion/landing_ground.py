@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from orchestration.declarations import Declarations, DeclaredColumn, Ingest, Partition, Table, TableMeta
 from orchestration.ingestion.assets import land_source
 from orchestration.ingestion.files import Outcome, Run
@@ -58,13 +60,23 @@ class Ground:
     settings: Settings = field(init=False)
     lakehouse: LakehouseResource = field(init=False)
     runs: int = 0
+    _reader: duckdb.DuckDBPyConnection | None = None
 
     def __post_init__(self) -> None:
-        self.use(Settings(data_dir=self.root / "data", dbt_project_dir=self.root / "dbt_project"))
+        self.use(duckdb_threads=1)
 
-    def use(self, settings: Settings) -> None:
-        self.settings = settings
-        self.lakehouse = LakehouseResource.from_settings(settings)
+    def use(self, **settings: Any) -> None:
+        """Other settings than the usual ones."""
+        self.settings = Settings(
+            data_dir=self.root / "data", dbt_project_dir=self.root / "dbt_project", **settings
+        )
+        self.lakehouse = LakehouseResource.from_settings(self.settings)
+        self.close()
+
+    def close(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = None
 
     def put(self, name: str, content: bytes | str) -> Path:
         path = self.root / name
@@ -79,8 +91,9 @@ class Ground:
         return land_source(run)
 
     def ask(self, query: str) -> list[tuple[Any, ...]]:
-        with self.lakehouse.reader() as con:
-            return con.execute(query).fetchall()
+        # One reader for a whole test: opening one costs more than most questions.
+        self._reader = self._reader or self.lakehouse.open(read_only=True)
+        return self._reader.execute(query).fetchall()
 
     def rows(self, columns: str = "* exclude (_source_uri, _source_sha256, _ingested_at, _run_id, _late_at)",
              table: str = "readings") -> list[tuple[Any, ...]]:  # fmt: skip

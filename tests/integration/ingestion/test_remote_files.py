@@ -12,7 +12,6 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from orchestration.ingestion.faults import IngestFault
-from orchestration.settings import Settings
 from tests.integration.ingestion.landing_ground import Ground
 
 COLUMNS = {"id": "integer", "name": "varchar"}
@@ -92,10 +91,8 @@ def store() -> Iterator[str]:
 
 def on_s3(ground: Ground, store: str) -> object:
     ground.use(
-        Settings(
-            data_dir=ground.root / "data", dbt_project_dir=ground.root / "dbt_project", s3_endpoint=store,
-            s3_url_style="path", s3_use_ssl=False, s3_access_key_id="key", s3_secret_access_key="hunter2",
-        )
+        s3_endpoint=store, s3_url_style="path", s3_use_ssl=False, s3_access_key_id="key",
+        s3_secret_access_key="hunter2",
     )  # fmt: skip
     client = boto3.client(
         "s3", endpoint_url=f"http://{store}", aws_access_key_id="key", aws_secret_access_key="hunter2",

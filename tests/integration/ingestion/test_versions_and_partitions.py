@@ -221,3 +221,4 @@ def test_after_any_versions_raw_holds_the_last_one(
         # Kept rows are the overlap of both versions, as often as they are in both.
         assert Counter(row[:3] for row in stored if row[3] != f"run-{number}") == held & now
         held = now
+    ground.close()

@@ -138,6 +138,7 @@ _REPORT_LATENESS = [
     6 * HOUR,
     6 * HOUR + SECOND,
     15 * HOUR,
+    15 * HOUR,
 ]
 
 

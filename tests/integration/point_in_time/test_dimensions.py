@@ -27,7 +27,7 @@ def _deliveries(draw: st.DrawFn) -> list[dict[str, tuple[Any, bool]]]:
 
 
 @pytest.mark.parametrize("dimension", [AIRCRAFT, AIRPORTS], ids=["aircraft", "airports"])
-@property_test(60)
+@property_test(40)
 @given(deliveries=_deliveries(), data=st.data())
 def test_a_dimension_tells_what_was_delivered_by_an_instant(
     lake: Lake, dimension: tuple[str, ...], deliveries: list[dict[str, tuple[Any, bool]]], data: Any

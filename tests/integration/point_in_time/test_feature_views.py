@@ -69,7 +69,7 @@ def hold_against_oracle(view: View, history: Sequence[Row], rows: Timeline, unti
 
 
 @each_view
-@property_test(50)
+@property_test(60)
 @given(data=st.data())
 def test_whoever_reads_a_view_as_of_an_instant_finds_what_was_known_then(
     lake: Lake, view: View, data: Any
@@ -83,7 +83,7 @@ def test_whoever_reads_a_view_as_of_an_instant_finds_what_was_known_then(
 
 
 @each_view
-@property_test(30)
+@property_test(25)
 @given(data=st.data())
 def test_a_row_is_the_same_whatever_becomes_known_later(lake: Lake, view: View, data: Any) -> None:
     history = data.draw(histories(view))
@@ -113,7 +113,7 @@ def with_another_future(view: View, row: Row, now: datetime) -> Row | None:
 
 
 @each_view
-@property_test(30)
+@property_test(25)
 @given(data=st.data())
 def test_window_by_window_gives_the_same_rows_as_all_at_once(lake: Lake, view: View, data: Any) -> None:
     history = data.draw(histories(view))
@@ -153,3 +153,25 @@ def until(end: datetime | None, rows: Timeline) -> dict[tuple[Entity, datetime],
         for at, row in mine.items()
         if end is not None and at <= end
     }
+
+
+def test_a_report_that_is_known_at_the_start_of_a_window_has_its_change_of_pressure(lake: Lake) -> None:
+    """Six hours late, the most there is, its earlier report is nine hours older than the window."""
+    start = ANCHORS[0]
+    lake.fill(LAST_REPORT.name, [])
+    lake.fill(
+        LAST_REPORT.source,
+        [
+            {
+                "origin": "JFK",
+                "event_at": start - 9 * HOUR,
+                "known_at": start - 8 * HOUR,
+                "pressure_hpa": 1000,
+            },
+            {"origin": "JFK", "event_at": start - 6 * HOUR, "known_at": start, "pressure_hpa": 1002},
+        ],
+    )
+    lake.run_window(LAST_REPORT.name, start, start + HOUR)
+    assert [(row["known_at"], row["pressure_change_3h"]) for row in lake.rows(LAST_REPORT.name)] == [
+        (start, 2)
+    ]

@@ -43,7 +43,7 @@ def _flight(hour: int, value: int) -> Row:
     return key | clock | {"dest": "SJU", "time_hour": time_hour, "distance": value}
 
 
-@property_test(25)
+@property_test(15)
 @given(deliveries=_deliveries(), data=st.data())
 def test_rows_of_any_day_are_staged_by_the_next_run(
     lake: Lake, deliveries: list[list[tuple[int, int]]], data: Any

@@ -156,7 +156,7 @@ def stage(lake: Lake, rows: list[Row]) -> dict[int, Row]:
 
 
 @pytest.mark.parametrize("delay", [elapsed, on_the_clock], ids=["minutes passed", "difference of clocks"])
-@property_test(50)
+@property_test(30)
 @given(truth=st.lists(flights(), min_size=5, max_size=25))
 def test_staging_gives_the_true_instants_back(lake: Lake, delay: Delay, truth: list[Flight]) -> None:
     """Wherever the file determines them.
@@ -209,7 +209,7 @@ def test_every_minute_of_a_night_of_change_is_told_apart_by_the_minutes_passed(
             None,
         )
         for airport in ZONES
-        for instant in (night + minute * MINUTE for minute in range(0, 14 * 60, 3))
+        for instant in (night + minute * MINUTE for minute in range(0, 14 * 60, 7))
     ]
     staged = stage(lake, [written_down(flight, number, elapsed) for number, flight in enumerate(truth)])
     for number, flight in enumerate(truth):

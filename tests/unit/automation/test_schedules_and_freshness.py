@@ -159,6 +159,14 @@ def test_on_the_wall_clock_a_policy_uses_the_limits_and_on_the_replay_clock_noth
     assert replay.fail_window.to_timedelta() == STANDSTILL
 
 
-def test_every_asset_gets_a_policy_even_one_without_a_table() -> None:
-    spec = with_policy(dg.AssetSpec(["operations", "x"]), declared(source("a", DAYS)), Clock())
-    assert spec.freshness_policy is not None
+def test_every_asset_gets_a_policy_and_upkeep_follows_the_wall_clock() -> None:
+    tables = declared(source("a", DAYS))
+
+    def window(*path: str) -> timedelta:
+        policy = with_policy(dg.AssetSpec(list(path)), tables, REPLAY).freshness_policy
+        assert isinstance(policy, TimeWindowFreshnessPolicy)
+        return policy.fail_window.to_timedelta()
+
+    assert window("raw", "a") == STANDSTILL
+    assert window("quality", "report") == STANDSTILL
+    assert window("operations", "upkeep") == REFERENCE_LIMITS[1]
