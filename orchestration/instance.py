@@ -4,6 +4,7 @@ What belongs here: the classes that ``dagster.yaml`` names, so that Dagster's ow
 ``orchestration.settings`` like everything else. What does not: the lakehouse, which holds the data.
 """
 
+import fcntl
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,8 +31,13 @@ class BatchingSqliteStorage(DagsterSqliteStorage):
     """Dagster's SQLite storage with the batching event log."""
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(base_dir, inst_data)
-        self._event_log_storage = BatchingSqliteEventLog(str(Path(base_dir) / "history" / "runs"))
+        folder = Path(base_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Two processes that make the tables at the same moment would trip over each other.
+        with (folder / "storage.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            super().__init__(base_dir, inst_data)
+            self._event_log_storage = BatchingSqliteEventLog(str(folder / "history" / "runs"))
 
     @classmethod
     def from_config_value(

@@ -204,24 +204,7 @@ class FileRun:
             log.record(landing)
             outcome.landings.append(landing)
         if not outcome.landings and run.window is not None and not covers(landed, run.window):
-            log.record(
-                Landing(
-                    run.table.name,
-                    None,
-                    None,
-                    run.window,
-                    None,
-                    0,
-                    0,
-                    0,
-                    0,
-                    None,
-                    None,
-                    now,
-                    run.run_id,
-                    version,
-                )
-            )
+            log.record(Landing(run.table.name, run.window, now, run.run_id, version))
         return outcome
 
     def _unpacked(self, delivery: Delivery) -> Path:

@@ -28,20 +28,20 @@ class Landing:
     """
 
     source: str
-    source_uri: str | None
-    sha256: str | None
     window: Window | None
-    file_rows: int | None
-    rows: int
-    removed: int
-    unchanged: int
-    quarantined: int
-    first_event: datetime | None
-    last_event: datetime | None
     landed_at: datetime
     run_id: str
     reading: str
     """How it was read: ``contract.reading_version``."""
+    source_uri: str | None = None
+    sha256: str | None = None
+    file_rows: int | None = None
+    rows: int = 0
+    removed: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    first_event: datetime | None = None
+    last_event: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from orchestration.declarations import Table
 from orchestration.ingestion.contract import casts, check_columns
 from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.ranges import Range, register_ranges
 from orchestration.ingestion.reading import Part, Reading
 from orchestration.ingestion.sql import identifier, listing, literal
 
@@ -82,10 +83,10 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     number = next(_scan_numbers)
     types = "{" + ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(header))) + "}"
 
-    def scan(nulls: tuple[str, ...], number: int, begin: str = "header=true") -> str:
+    def scan(nulls: tuple[str, ...], number: int, address: str = str(path), header: str = "true") -> str:
         return (
-            f"read_csv({literal(str(path))}, columns={types}, {begin}, delim={literal(ingest.delimiter)}, "
-            f"quote='\"', escape='\"', nullstr={listing(nulls)}, {_rejects_options(number)})"
+            f"read_csv({literal(address)}, columns={types}, header={header}, "
+            f"delim={literal(ingest.delimiter)}, quote='\"', escape='\"', nullstr={listing(nulls)}, {_rejects_options(number)})"
         )
 
     special_characters = literal('["\n\r' + _class(ingest.delimiter) + "]")
@@ -102,18 +103,19 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     flags = "false as _skip, false as _broken"
     select = f"select {', '.join(fast)}, {flags} from"
 
-    def part(before: int, limit: int | None) -> Part:
+    def part(before: int, address: str) -> Part:
         own = next(_scan_numbers)
-        begin = f"header=false, skip={before + 1}"
-        cells = f"{select} {scan(ingest.null_values, own, begin)}"
-        return Part(cells, f"_rejects_{own}", before, limit)
+        return Part(f"{select} {scan(ingest.null_values, own, address, 'false')}", f"_rejects_{own}", before)
+
+    shares = _shares(con, path, facts, len(header))
+    addresses = register_ranges(con, [share for _, share in shares]) if shares else []
 
     return Reading(
         label=label,
         cells=f"{select} {scan(ingest.null_values, number)}",
         careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text "
         f"from {scan((_NO_TEXT,), number)}",
-        parts=tuple(part(*share) for share in _shares(con, facts, len(header))),
+        parts=tuple(part(before, where) for (before, _), where in zip(shares, addresses, strict=True)),
         casts=casts(table, new, None, label),
         new_columns=new,
         masked=masked_columns(table),
@@ -125,15 +127,20 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     )
 
 
-def _shares(con: duckdb.DuckDBPyConnection, facts: TextFacts, columns: int) -> list[tuple[int, int | None]]:
-    """How to share out a file's rows to threads: rows before, and how many."""
+def _shares(
+    con: duckdb.DuckDBPyConnection, path: Path, facts: TextFacts, columns: int
+) -> list[tuple[int, Range]]:
+    """How to share out a file to threads: rows before a share, and its bytes."""
     threads = int(con.execute("select current_setting('threads')").fetchall()[0][0])
-    rows, count = facts.lines - 1, min(threads, MAX_PARTS)
     # Only where a row is a line for certain can a scan begin in the middle.
-    if count < 2 or rows < MIN_SPLIT or columns < 2 or facts.has_quote or facts.has_blank or facts.has_nul:
+    is_plain = columns > 1 and not (facts.has_quote or facts.has_blank or facts.has_nul)
+    if threads < 2 or facts.lines < MIN_SPLIT or not is_plain:
         return []
-    size = rows // count
-    return [(i * size, size if i < count - 1 else None) for i in range(count)]
+    parts = min(threads, MAX_PARTS)
+    cuts = [facts.marks[0], *(facts.marks[len(facts.marks) * i // parts] for i in range(1, parts))]
+    cuts = sorted(set(cuts))
+    ends = [offset for offset, _ in cuts[1:]] + [facts.size]
+    return [(lines - 1, Range(path, start, end)) for (start, lines), end in zip(cuts, ends, strict=True)]
 
 
 def _class(character: str) -> str:

@@ -16,12 +16,11 @@ from orchestration.ingestion.sql import identifier, literal
 
 @dataclass(frozen=True)
 class Part:
-    """A share of a file's rows: those after the first ``before``, at most ``limit`` of them."""
+    """A share of a file's rows: those after the first ``before``."""
 
     cells: str
     rejects: str
     before: int
-    limit: int | None
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ class Reading:
             return self.rows()
         return " union all ".join(
             f"(select *, row_number() over () + {part.before} as _n from ({self._values()} "
-            f"from (select * from ({part.cells}){f' limit {part.limit}' if part.limit else ''})))"
+            f"from ({part.cells})))"
             for part in self.parts
         )
 
