@@ -66,7 +66,8 @@ class Workspace:
 
     def groundwork(self, *arguments: str) -> Measured:
         """Measure ``groundwork run``."""
-        return self.python("-m", "orchestration.cli", "run", "--force", *arguments, log="groundwork")
+        command = [str(Path(sys.executable).with_name("groundwork")), "run", "--force", *arguments]
+        return measure(command, self.environment, self.root / "logs" / "groundwork.log")
 
     def dbt(self, *arguments: str) -> Measured:
         """Measure dbt's own command line."""
