@@ -86,7 +86,8 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     def scan(nulls: tuple[str, ...], number: int, address: str = str(path), header: str = "true") -> str:
         return (
             f"read_csv({literal(address)}, columns={types}, header={header}, "
-            f"delim={literal(ingest.delimiter)}, quote='\"', escape='\"', nullstr={listing(nulls)}, {_rejects_options(number)})"
+            f"delim={literal(ingest.delimiter)}, quote='\"', escape='\"', nullstr={listing(nulls)}, "
+            f"{_rejects_options(number)})"
         )
 
     special_characters = literal('["\n\r' + _class(ingest.delimiter) + "]")
