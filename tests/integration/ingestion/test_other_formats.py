@@ -20,7 +20,7 @@ def zipped(**members: bytes) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content)
     return buffer.getvalue()
 
 
@@ -37,7 +37,7 @@ def parquet(ground: Ground, query: str, columns: dict[str, str] | None = None, *
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("in.csv.zip", zipped(data=CSV)), ("in.csv.gz", gzip.compress(CSV)), ("in.csv.gz", gzip.compress(CSV[:9]) + gzip.compress(CSV[9:]))],
+    [("in.csv.zip", zipped(data=CSV)), ("in.csv.gz", gzip.compress(CSV, mtime=0)), ("in.csv.gz", gzip.compress(CSV[:9], mtime=0) + gzip.compress(CSV[9:], mtime=0))],
 )  # fmt: skip
 def test_compressed_files_land(ground: Ground, name: str, content: bytes) -> None:
     ground.put(name, content)
@@ -52,8 +52,8 @@ BIG = CSV + b"".join(b"%d,%d\n" % (i, i * 7919 % 10007) for i in range(5000))
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("in.csv.gz", gzip.compress(BIG)[:-20], "a damaged gzip file"),
-        ("in.csv.gz", gzip.compress(BIG)[:-6] + b"\0" * 6, "a damaged gzip file"),
+        ("in.csv.gz", gzip.compress(BIG, mtime=0)[:-20], "a damaged gzip file"),
+        ("in.csv.gz", gzip.compress(BIG, mtime=0)[:-6] + b"\0" * 6, "a damaged gzip file"),
         ("in.csv.gz", CSV, "a damaged gzip file"),
         ("in.csv.zip", CSV, "no zip archive"),
         ("in.csv.zip", zipped(a=BIG)[:-40], "no zip archive"),
@@ -61,7 +61,7 @@ BIG = CSV + b"".join(b"%d,%d\n" % (i, i * 7919 % 10007) for i in range(5000))
         ("in.csv.zip", zipped(a=CSV, b=CSV), r"2 members \(a, b\), expected a zip with exactly one"),
         ("in.csv.zip", zipped(), "0 members"),
         ("in.csv.zip", zipped(a=b""), "an empty file"),
-        ("in.csv.gz", gzip.compress(b""), "an empty file"),
+        ("in.csv.gz", gzip.compress(b"", mtime=0), "an empty file"),
     ],
 )
 def test_archives_that_are_not_whole_fail(ground: Ground, name: str, content: bytes, message: str) -> None:
