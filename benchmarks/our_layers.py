@@ -2,14 +2,18 @@
 
 import dagster as dg
 
-from orchestration.definitions import defs
+from orchestration.automation.jobs import Span, reached_partitions
+from orchestration.definitions import assemble
+from orchestration.project import read_project
+from orchestration.settings import Settings
 
 if __name__ == "__main__":
-    built = defs()
-    layers = [
-        a
-        for a in built.assets or ()
-        if isinstance(a, dg.AssetsDefinition) and "dbt" in a.required_resource_keys
-    ]
+    project = read_project(Settings())
+    built = assemble(project)
+    days = reached_partitions(project.declarations, project.clock)
+    assets = [a for a in built.assets or () if isinstance(a, dg.AssetsDefinition)]
+    layers = [a for a in assets if "dbt" in a.required_resource_keys]
     with dg.DagsterInstance.ephemeral() as instance:
-        dg.materialize(layers, resources=built.resources, instance=instance)
+        dg.materialize(
+            layers, resources=built.resources, instance=instance, tags=Span(days[0], days[-1]).tags
+        )

@@ -1,11 +1,13 @@
 """The same dbt project as a stock ``dagster-dbt`` code location: one ``@dbt_assets``, the dbt CLI beneath."""
 
 import os
+import sys
 from pathlib import Path
 
 import dagster as dg
 from dagster_dbt import DbtCliResource, DbtProject, dbt_assets
 
+DBT = str(Path(sys.executable).with_name("dbt"))
 project = DbtProject(
     project_dir=os.environ["GROUNDWORK_DBT_PROJECT_DIR"], target_path=Path(os.environ["DBT_TARGET_PATH"])
 )
@@ -17,7 +19,9 @@ def models(context: dg.AssetExecutionContext, dbt: DbtCliResource):  # type: ign
     yield from dbt.cli(command, context=context).stream()
 
 
-defs = dg.Definitions(assets=[models], resources={"dbt": DbtCliResource(project_dir=project)})
+defs = dg.Definitions(
+    assets=[models], resources={"dbt": DbtCliResource(project_dir=project, dbt_executable=DBT)}
+)
 
 if __name__ == "__main__":
     with dg.DagsterInstance.ephemeral() as instance:
