@@ -20,7 +20,7 @@ from orchestration.settings import PROJECT_DIR, Settings
 def connect(data_dir: Path) -> duckdb.DuckDBPyConnection:
     attachment = Attachment(Settings(data_dir=data_dir))
     con = duckdb.connect(config=attachment.config())
-    for statement in (*attachment.setup_sql(), attachment.attach_sql(), "use lake"):
+    for statement in (*attachment.setup_sql(), attachment.attach_sql(), *attachment.session_sql()):
         con.execute(statement)
     return con
 

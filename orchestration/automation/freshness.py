@@ -83,10 +83,10 @@ def measure(con: duckdb.DuckDBPyConnection, table: Table, column: str, now: date
     Later instants do not count: a row may say when its values stop holding.
     """
     name = '"' + column.replace('"', '""') + '"'
+    # A literal: for a parameter DuckDB imports pandas, which takes half a second.
     newest = con.execute(
         f"select max(instant) from (select try_cast({name} as timestamptz) as instant "
-        f"from {relation(table.schema, table.name)}) where instant <= ?",
-        [now],
+        f"from {relation(table.schema, table.name)}) where instant <= timestamptz '{now.isoformat()}'"
     ).fetchall()[0][0]
     if newest is None:
         return Measurement(None, None)

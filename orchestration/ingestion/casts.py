@@ -67,7 +67,6 @@ def from_text(column: str, declared: str) -> Cast:
     if t == "varchar":
         return Cast(c, "false", t)
     if t in _SMALL:
-        # Doubles hold every 32-bit integer; reading them costs no more, and tells a fraction.
         value = f"try_cast({tried('double')} as {t})"
         return _checked(c, t, value, f"{value} <> {tried('double')}")
     if t in _LARGE:
@@ -86,6 +85,23 @@ def from_text(column: str, declared: str) -> Cast:
         utc = f"timezone('UTC', {tried('timestamptz')})"
         return _checked(c, t, tried(t), f"date_trunc('second', {tried(t)}) <> date_trunc('second', {utc})")
     return _checked(c, t, tried(t))
+
+
+def carrier(declared: str) -> str:
+    """The type as which DuckDB's own CSV reader may read a column without losing anything."""
+    t = canonical(declared)
+    return "DOUBLE" if t in _SMALL or t == "double" else "BOOLEAN" if t == "boolean" else "VARCHAR"
+
+
+def from_carrier(column: str, declared: str) -> Cast:
+    """A cell that was read as its carrier: cheaper than text; what is in doubt counts as a fault here."""
+    c, t = identifier(column), canonical(declared)
+    if t in _SMALL:
+        # Doubles hold every 32-bit integer; reading them costs no more, and tells a fraction.
+        return _checked(c, t, f"try_cast({c} as {t})", f"try_cast({c} as {t}) <> {c}")
+    if t == "double":
+        return Cast(c, f"coalesce(isinf({c}), false)", t)
+    return Cast(c, "false", t) if t == "boolean" else from_text(column, declared)
 
 
 def _converts(found: str, declared: str) -> bool:

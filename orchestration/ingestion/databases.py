@@ -218,11 +218,13 @@ def read_copy(table: Table, copied: Copied) -> Reading:
     cells = f"select {', '.join(names)}, file_row_number, false as _skip, false as _broken"
     raw = f"to_json({{{', '.join(f'{n}: {n}' for n in names)}}})::varchar as _raw_text"
     new = copied.columns[len(table.columns) :]
+    values = casts(table, new, None, copied.label)
     return Reading(
         label=copied.label,
         cells=f"{cells} from {source}",
         careful_cells=f"{cells}, {raw} from {source}",
-        casts=casts(table, new, None, copied.label),
+        casts=values,
+        careful_casts=values,
         new_columns=new,
         masked=masked_columns(table),
         ordinal="file_row_number + 1",

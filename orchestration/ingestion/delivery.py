@@ -40,12 +40,7 @@ class TextFacts:
     """What the bytes of a text file say before any row is read."""
 
     lines: int
-    has_quote: bool
     has_nul: bool
-    has_blank: bool
-    size: int
-    marks: tuple[tuple[int, int], ...]
-    """Beginnings of lines, about one a megabyte: offset, and the number of lines before it."""
 
 
 def deliver(item: Item, place: Place, settings: Settings, folder: Path) -> Delivery:
@@ -180,30 +175,23 @@ def text_facts(path: Path, label: str) -> TextFacts:
     Raises:
         IngestFault: A line is longer than ``MAX_LINE`` bytes, or the file is empty.
     """
-    lines, since, size, tail = 0, 0, 0, b"\n"
-    has_quote = has_nul = has_blank = False
-    marks: list[tuple[int, int]] = []
+    lines, since, last = 0, 0, b""
+    has_nul = False
     for chunk in _chunks(path):
-        ends, first = chunk.count(b"\n"), chunk.find(b"\n")
-        has_quote = has_quote or b'"' in chunk
+        ends = chunk.count(b"\n")
         has_nul = has_nul or b"\0" in chunk
-        edge = tail + chunk[:2]
-        has_blank = has_blank or any(b in text for b in (b"\n\n", b"\n\r\n") for text in (edge, chunk))
-        since += first if ends else len(chunk)
+        since += chunk.find(b"\n") if ends else len(chunk)
         if since > MAX_LINE:
             raise IngestFault(
                 f"{label}, line {lines + 1}", f"more than {MAX_LINE:,} bytes in one line", "shorter lines"
             )
         if ends:
             since = len(chunk) - 1 - chunk.rfind(b"\n")
-            marks.append((size + first + 1, lines + 1))
         lines += ends
-        size += len(chunk)
-        tail = chunk[-2:]
-    if not size:
+        last = chunk[-1:]
+    if not last:
         raise IngestFault(label, "an empty file", "data")
-    lines += tail[-1:] != b"\n"
-    return TextFacts(lines, has_quote, has_nul, has_blank, size, tuple(marks))
+    return TextFacts(lines + (last != b"\n"), has_nul)
 
 
 def blank_lines(path: Path) -> int:

@@ -4,6 +4,8 @@ What belongs here: which way a delivery takes. A clean one that lands whole goes
 anything is amiss, the careful way finds every unreadable row first. What does not: SQL of one table.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -130,7 +132,8 @@ class _Attempt:
     def _write(self, rows: str, ordinal: str = "_n") -> Change:
         columns = self._reading.columns
         if not self._raw.has_rows(self._scope):
-            return Change(self._raw.insert(rows, columns, self._stamp, self._window, ordinal))
+            with _threads(self._con, 1 if self._reading.is_numbered_by_scan else None):
+                return Change(self._raw.insert(rows, columns, self._stamp, self._window, ordinal))
         if ordinal != "_n":
             rows = f"select * exclude (_n), {ordinal} as _n from ({rows})"
         return self._raw.replace(
@@ -142,10 +145,7 @@ class _Attempt:
         reading, con = self._reading, self._con
         check = f"case when {bad_row(self._table)} then error('{_MARK}')::boolean "
         check += f"else not _skip and {self._in_window} end"
-        # Scans side by side need it off; one scan alone keeps the order of the file with it on.
-        con.execute(f"set preserve_insertion_order = {'false' if reading.parts else 'true'}")
-        change = self._write(f"select * from ({reading.rows_side_by_side()}) where {check}")
-        con.execute("set preserve_insertion_order = true")
+        change = self._write(f"select * from ({reading.rows()}) where {check}")
         count = change.added + change.unchanged
         if reading.refused(con) or reading.expected_rows not in {None, count}:
             raise Untidy
@@ -192,6 +192,22 @@ class _Attempt:
         return (_utc(first), _utc(last))
 
 
+@contextmanager
+def _threads(con: duckdb.DuckDBPyConnection, number: int | None) -> Iterator[None]:
+    """Fewer threads for a while: DuckDB's idle main thread spins while another one works."""
+    if number is None:
+        yield
+        return
+    # A session beside the transaction: in one that has failed nothing can be set.
+    with con.cursor() as session:
+        usual = session.execute("select current_setting('threads')").fetchall()[0][0]
+        session.execute(f"set threads = {number}")
+        try:
+            yield
+        finally:
+            session.execute(f"set threads = {usual}")
+
+
 def _first_line(error: duckdb.Error) -> str:
     return "what DuckDB cannot read: " + shown(str(error).split("\n\n")[0].split("\nPossible")[0], 300)
 
@@ -209,10 +225,12 @@ def _survey(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading) -> _
     # Hashing every column keeps DuckDB from skipping the columns that nothing else asks for.
     everything = ", ".join(map(identifier, reading.columns))
     event = identifier(table.ingest.event_time) if table.ingest.event_time else "null"
-    rows, bad, first, last, _ = con.execute(
+    query = (
         f"select count(*), count(*) filter ({bad_row(table)}), min({event})::timestamptz, "
         f"max({event})::timestamptz, bit_xor(hash({everything})) from ({reading.rows()}) where not _skip"
-    ).fetchall()[0]
+    )
+    with _threads(con, 1 if reading.is_numbered_by_scan else None):
+        rows, bad, first, last, _ = con.execute(query).fetchall()[0]
     is_tidy = not bad and not reading.refused(con) and reading.expected_rows in {None, rows}
     reading.forget_rejects(con)
     return _Survey(rows, is_tidy, _utc(first), _utc(last))

@@ -5,26 +5,23 @@ the rows.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
 import duckdb
 
 from orchestration.declarations import Table
-from orchestration.ingestion.contract import casts, check_columns
-from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
+from orchestration.ingestion.casts import carrier
+from orchestration.ingestion.contract import carrier_casts, casts, check_columns
+from orchestration.ingestion.delivery import MAX_LINE, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
-from orchestration.ingestion.ranges import Range, register_ranges
-from orchestration.ingestion.reading import Part, Reading
+from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.sql import identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""
 
-MAX_PARTS = 4
-MIN_SPLIT = 100_000
-"""Rows from which a file is read in parts."""
 
 _NO_TEXT = chr(30)
 _scan_numbers: Iterator[int] = count(1)
@@ -81,11 +78,13 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     new = check_columns(table, header, label)
     wanted = {name: f"c{header.index(name)}" for name in (*(c.name for c in table.columns), *new)}
     number = next(_scan_numbers)
-    types = "{" + ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(header))) + "}"
+    carriers = {wanted[c.name]: carrier(c.data_type) for c in table.columns}
+    texts = {f"c{i}": "VARCHAR" for i in range(len(header))}
 
-    def scan(nulls: tuple[str, ...], number: int, address: str = str(path), header: str = "true") -> str:
+    def scan(types: Mapping[str, str], nulls: tuple[str, ...]) -> str:
+        columns = ", ".join(f"{literal(name)}: '{data_type}'" for name, data_type in types.items())
         return (
-            f"read_csv({literal(address)}, columns={types}, header={header}, "
+            f"read_csv({literal(str(path))}, columns={{{columns}}}, header=true, "
             f"delim={literal(ingest.delimiter)}, quote='\"', escape='\"', nullstr={listing(nulls)}, "
             f"{_rejects_options(number)})"
         )
@@ -102,22 +101,13 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     careful = [f"if(list_contains({nulls}, {c}), null, {c}) as {identifier(n)}" for n, c in wanted.items()]
     raw = f" || {literal(ingest.delimiter)} || ".join(quoted(f"c{i}") for i in range(len(header)))
     flags = "false as _skip, false as _broken"
-    select = f"select {', '.join(fast)}, {flags} from"
-
-    def part(before: int, address: str) -> Part:
-        own = next(_scan_numbers)
-        return Part(f"{select} {scan(ingest.null_values, own, address, 'false')}", f"_rejects_{own}", before)
-
-    shares = _shares(con, path, facts, len(header))
-    addresses = register_ranges(con, [share for _, share in shares]) if shares else []
-
     return Reading(
         label=label,
-        cells=f"{select} {scan(ingest.null_values, number)}",
+        cells=f"select {', '.join(fast)}, {flags} from {scan(texts | carriers, ingest.null_values)}",
         careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text "
-        f"from {scan((_NO_TEXT,), number)}",
-        parts=tuple(part(before, where) for (before, _), where in zip(shares, addresses, strict=True)),
-        casts=casts(table, new, None, label),
+        f"from {scan(texts, (_NO_TEXT,))}",
+        casts=carrier_casts(table, new),
+        careful_casts=casts(table, new, None, label),
         new_columns=new,
         masked=masked_columns(table),
         rejects=f"_rejects_{number}",
@@ -126,22 +116,6 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
         facts=facts,
         header_lines=1 + sum(name.count("\n") for name in header),
     )
-
-
-def _shares(
-    con: duckdb.DuckDBPyConnection, path: Path, facts: TextFacts, columns: int
-) -> list[tuple[int, Range]]:
-    """How to share out a file to threads: rows before a share, and its bytes."""
-    threads = int(con.execute("select current_setting('threads')").fetchall()[0][0])
-    # Only where a row is a line for certain can a scan begin in the middle.
-    is_plain = columns > 1 and not (facts.has_quote or facts.has_blank or facts.has_nul)
-    if threads < 2 or facts.lines < MIN_SPLIT or not is_plain:
-        return []
-    parts = min(threads, MAX_PARTS)
-    cuts = [facts.marks[0], *(facts.marks[len(facts.marks) * i // parts] for i in range(1, parts))]
-    cuts = sorted(set(cuts))
-    ends = [offset for offset, _ in cuts[1:]] + [facts.size]
-    return [(lines - 1, Range(path, start, end)) for (start, lines), end in zip(cuts, ends, strict=True)]
 
 
 def _class(character: str) -> str:
@@ -175,11 +149,13 @@ def read_jsonl(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: 
         f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
         f"l as _raw_text from (select l, _skip, try(json_extract_string(l, {pointers})) as j from ({lines}))"
     )
+    values = casts(table, new, None, label)
     return Reading(
         label=label,
         cells=source,
         careful_cells=source,
-        casts=casts(table, new, None, label),
+        casts=values,
+        careful_casts=values,
         new_columns=new,
         masked=masked_columns(table),
         rejects=f"_rejects_{number}",
@@ -212,11 +188,13 @@ def read_parquet(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label
     names = [identifier(n) for n in (*(c.name for c in table.columns), *new)]
     cells = f"select {', '.join(names)}, file_row_number, false as _skip, false as _broken"
     raw = f"to_json({{{', '.join(f'{n}: {n}' for n in names)}}})::varchar as _raw_text"
+    values = casts(table, new, types, label)
     return Reading(
         label=label,
         cells=f"{cells} from {source}",
         careful_cells=f"{cells}, {raw} from {source}",
-        casts=casts(table, new, types, label),
+        casts=values,
+        careful_casts=values,
         new_columns=new,
         masked=masked_columns(table),
         ordinal="file_row_number + 1",

@@ -98,6 +98,8 @@ class Attachment:
             "memory_limit": self.settings.duckdb_memory_limit,
             "autoinstall_known_extensions": False,
             "preserve_insertion_order": False,
+            # Files are read once or twice; kept, they would fill the memory that sorts and joins need.
+            "enable_external_file_cache": False,
             "python_enable_replacements": False,
         }
         if self.settings.duckdb_threads is not None:
@@ -107,7 +109,7 @@ class Attachment:
     def setup_sql(self) -> list[str]:
         """Statements that load what the lakehouse needs and name its secrets."""
         settings = self.settings
-        statements = ["set timezone = 'UTC'", "load ducklake"]
+        statements = ["load ducklake"]
         statements.append("load sqlite_scanner" if self.is_embedded else "load postgres_scanner")
         if self.data_path.startswith("s3://"):
             statements += ["load httpfs", self.s3_secret_sql()]
@@ -116,6 +118,10 @@ class Attachment:
         if self.is_embedded:
             settings.lake_dir.mkdir(parents=True, exist_ok=True)
         return statements
+
+    def session_sql(self) -> list[str]:
+        """Statements for each session, once the lakehouse is attached."""
+        return ["set timezone = 'UTC'", f"use {LAKE}"]
 
     def s3_secret_sql(self) -> str:
         """A DuckDB secret made from the S3 settings; never log it."""

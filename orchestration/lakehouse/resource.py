@@ -7,10 +7,11 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 import duckdb
-from dagster import ResourceDependency
+from dagster import InitResourceContext, ResourceDependency
 from dagster_duckdb import DuckDBResource
+from pydantic import PrivateAttr
 
-from orchestration.lakehouse.attachment import LAKE, Attachment
+from orchestration.lakehouse.attachment import Attachment
 from orchestration.settings import Settings
 
 T = TypeVar("T")
@@ -46,11 +47,14 @@ class LakehouseResource(DuckDBResource):
     """Connections to the lakehouse: attached as ``lake``, closed whatever happens.
 
     Built on ``DuckDBResource``, so whatever takes one takes this. ``get_connection`` gives a
-    read-write connection; ``reader`` one that cannot write.
+    read-write connection; ``reader`` one that cannot write. The steps of a run share one DuckDB for
+    writing and one for reading, opened on first use and closed when the run ends: to load the
+    extensions takes 0.2 seconds of a processor, as DuckDB checks their signatures.
     """
 
     database: str = ":memory:"
     settings: ResourceDependency[Settings]
+    _of_run: dict[bool, duckdb.DuckDBPyConnection] | None = PrivateAttr(default=None)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "LakehouseResource":
@@ -66,8 +70,28 @@ class LakehouseResource(DuckDBResource):
     def _is_dagster_maintained(cls) -> bool:
         return False
 
+    def setup_for_execution(self, context: InitResourceContext) -> None:
+        """From now on connections share what is open, until the run ends."""
+        self._of_run = {}
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:
+        """Close what the run's steps have shared."""
+        shared, self._of_run = self._of_run, None
+        for con in (shared or {}).values():
+            con.close()
+
     def open(self, *, read_only: bool = False, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
-        """An open connection; the caller closes it."""
+        """An open connection, a session of its own; the caller closes it."""
+        if self._of_run is None or snapshot is not None:
+            return self._attached(read_only, snapshot)
+        if read_only not in self._of_run:
+            self._of_run[read_only] = self._attached(read_only, None)
+        session = self._of_run[read_only].cursor()
+        for statement in self.attachment.session_sql():
+            session.execute(statement)
+        return session
+
+    def _attached(self, read_only: bool, snapshot: int | None) -> duckdb.DuckDBPyConnection:
         attachment = self.attachment
         con = duckdb.connect(self.database, config=attachment.config())
         try:
@@ -77,7 +101,8 @@ class LakehouseResource(DuckDBResource):
                 lambda: con.execute(attachment.attach_sql(read_only=read_only, snapshot=snapshot)),
                 self.settings.lake_lock_timeout_seconds,
             )
-            con.execute(f"use {LAKE}")
+            for statement in attachment.session_sql():
+                con.execute(statement)
         except BaseException:
             con.close()
             raise

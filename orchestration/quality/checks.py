@@ -14,7 +14,6 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import run_window
 from orchestration.quality.contract import Contract
 from orchestration.quality.loading import load_contracts
-from orchestration.quality.readers import RunReaders
 from orchestration.quality.results import check_result, check_spec
 from orchestration.quality.unmended import carry, unmended_elsewhere
 from orchestration.quality.verification import verify
@@ -33,11 +32,10 @@ def build_contract_checks(
     Raises:
         ContractError: At least one contract is missing, surplus or wrong.
     """
-    readers = RunReaders()
-    return [_checks(c, clock, readers) for c in load_contracts(declarations, settings.soda_checks_dir)]
+    return [_checks(c, clock) for c in load_contracts(declarations, settings.soda_checks_dir)]
 
 
-def _checks(contract: Contract, clock: Clock, readers: RunReaders) -> dg.AssetChecksDefinition:
+def _checks(contract: Contract, clock: Clock) -> dg.AssetChecksDefinition:
     table = contract.target.table
     by_name = {check.name: check for check in contract.checks}
 
@@ -54,7 +52,7 @@ def _checks(contract: Contract, clock: Clock, readers: RunReaders) -> dg.AssetCh
         selected = {key.name for key in context.selected_asset_check_keys}
         checks = [check for name, check in by_name.items() if name in selected]
         window = run_window(context) if contract.target.window_column is not None else None
-        with readers.reader(lakehouse, context.run.run_id) as con:
+        with lakehouse.reader() as con:
             for verdict in verify(con, contract, checks, window, clock.now()):
                 result = check_result(con, contract, verdict, window)
                 if verdict.check.blocking and contract.target.window_column is not None:

@@ -1,5 +1,6 @@
 """Dagster's own storage: SQLite with batches or PostgreSQL, and runs that were killed."""
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._serdes import deserialize_value, serialize_value
 
 from orchestration.automation.jobs import Span
 from orchestration.automation.liveness import bury_dead_runs
@@ -87,6 +89,27 @@ def test_batches_store_what_single_events_store(tmp_path: Path, monkeypatch: pyt
             result = run_here(JOB, instance, settings, lambda _: None, span=span)
             found.append(_history(instance, result.run_id))
     assert found[0] == found[1]
+
+
+def test_a_stored_event_reads_as_dagster_writes_it(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    with open_instance(settings) as instance:
+        run_id = run_here(JOB, instance, settings, lambda _: None, span=SPAN).run_id
+    stored = []
+    for shard in (run_id, "index"):
+        with sqlite3.connect(settings.dagster_dir / "history" / "runs" / f"{shard}.db") as con:
+            stored.append(
+                con.execute(
+                    "select event, partition, timestamp from event_logs where partition not null"
+                ).fetchall()
+            )
+    assert len(stored[0]) == 4 * len(DAYS.get_partition_keys())
+    assert stored[0] == stored[1]
+    for text, partition, _ in stored[0]:
+        event = deserialize_value(text, dg.EventLogEntry)
+        assert serialize_value(event) == text
+        assert event.get_dagster_event().partition == partition
+    assert len({partition for _, partition, _ in stored[0]}) == len(DAYS.get_partition_keys())
 
 
 def test_a_killed_run_is_marked_as_failed_and_gives_its_slot_back(settings: Settings) -> None:

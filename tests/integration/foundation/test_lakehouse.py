@@ -140,3 +140,37 @@ def test_extensions_are_linked_by_many_processes_at_once_and_never_downloaded(tm
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(3)]
     assert [p.wait() for p in processes] == [0, 0, 0]
     assert len(list((tmp_path / "new").rglob("*.duckdb_extension"))) == 4
+
+
+def test_the_steps_of_a_run_share_what_is_open_and_see_what_is_committed(lakehouse):
+    seen = {}
+    marks = "select count(*) from duckdb_databases() where database_name = 'mark'"
+
+    @dg.op
+    def first(lakehouse: LakehouseResource) -> int:
+        with lakehouse.reader() as con:
+            con.execute("attach ':memory:' as mark")
+        with pytest.raises(duckdb.Error, match="read-only"), lakehouse.reader() as con:
+            con.execute("delete from raw.orders")
+        with pytest.raises(KeyError), lakehouse.transaction() as con:
+            con.execute("delete from raw.orders")
+            raise KeyError
+        lakehouse.write(lambda con: con.execute("delete from raw.orders where id < 10"))
+        return 0
+
+    @dg.op
+    def second(lakehouse: LakehouseResource, after: int) -> None:
+        with lakehouse.reader() as con, lakehouse.get_connection() as writer:
+            seen["marks"] = [c.execute(marks).fetchall()[0][0] for c in (con, writer)]
+            seen["rows"] = row_count(con, "raw", "orders")
+            seen["zone"] = con.execute("select current_setting('timezone')").fetchall()[0][0]
+
+    @dg.job(executor_def=dg.in_process_executor, resource_defs={"lakehouse": lakehouse})
+    def both() -> None:
+        second(first())
+
+    for expected in (990, 990):
+        assert both.execute_in_process().success
+        assert seen == {"marks": [1, 0], "rows": expected, "zone": "UTC"}
+    with lakehouse.reader() as con:
+        assert con.execute(marks).fetchall() == [(0,)]

@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 
 import dagster as dg
-import duckdb
 import pytest
 
 from orchestration.quality import REPORT_KEY, build_contract_checks, build_quality_report
 from orchestration.quality.history import HISTORY
-from orchestration.quality.readers import RunReaders
 from tests.unit.quality.town import PARTITIONS, Town, clock, write_contracts
 
 TRIPS, CITIES, STAGED = (
@@ -250,24 +248,6 @@ def test_the_report_keeps_every_evaluation_once_and_scores_them(
             f"select count(*), count(distinct run_id), count(distinct evaluated_at) from {HISTORY}"
         )
         assert rows.fetchall() == [(6, 2, 6)]
-
-
-def test_the_checks_of_a_run_share_one_open_lakehouse_and_see_what_is_committed(town: Town) -> None:
-    readers = RunReaders()
-    count = "select count(*), current_setting('timezone') from raw.trips"
-    with readers.reader(town.lakehouse, "a") as first, readers.reader(town.lakehouse, "a") as second:
-        first.execute("attach ':memory:' as mark")
-        marks = "select count(*) from duckdb_databases() where database_name = 'mark'"
-        assert second.execute(marks).fetchall() == [(1,)]
-        assert first.execute(count).fetchall() == [(10, "UTC")]
-        town.run("delete from raw.trips where trip = 1")
-        assert second.execute(count).fetchall() == [(9, "UTC")]
-        with pytest.raises(duckdb.Error, match="read-only"):
-            second.execute("delete from raw.trips")
-    with readers.reader(town.lakehouse, "b") as third:
-        assert third.execute(marks).fetchall() == [(0,)]
-        assert third.execute(count).fetchall() == [(9, "UTC")]
-    readers.close()
 
 
 def test_a_report_without_history_says_so(town: Town, instance: dg.DagsterInstance) -> None:
