@@ -22,7 +22,6 @@ from orchestration.project import Project
 from orchestration.settings import Settings
 from orchestration.transformation.manifest import executable_manifest
 
-
 _NEEDED_LATER = (
     "orchestration.transformation.invocation",
     "dbt.task.build",
