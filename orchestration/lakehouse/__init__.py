@@ -5,7 +5,12 @@ not: what a table means, who fills it, or when.
 """
 
 from orchestration.lakehouse.attachment import LAKE, Attachment
-from orchestration.lakehouse.resource import LakehouseResource, is_lock_conflict, retry_on_conflict
+from orchestration.lakehouse.resource import (
+    LakehouseResource,
+    in_transaction,
+    is_lock_conflict,
+    retry_on_conflict,
+)
 from orchestration.lakehouse.tables import (
     Column,
     content_hash,
@@ -23,6 +28,7 @@ __all__ = [
     "content_hash",
     "current_snapshot",
     "describe_table",
+    "in_transaction",
     "is_lock_conflict",
     "retry_on_conflict",
     "row_count",

@@ -145,7 +145,7 @@ class LakehouseResource(DuckDBResource):
 
         def attempt() -> T:
             with self.get_connection() as con:
-                with _transaction(con):
+                with in_transaction(con):
                     result = work(con)
                 if then is not None:
                     then(con, result)
@@ -156,12 +156,13 @@ class LakehouseResource(DuckDBResource):
     @contextmanager
     def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction on a connection of its own: committed at the end, or rolled back whole."""
-        with self.get_connection() as con, _transaction(con):
+        with self.get_connection() as con, in_transaction(con):
             yield con
 
 
 @contextmanager
-def _transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def in_transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """A transaction on an open connection: committed at the end, or rolled back whole."""
     con.execute("begin")
     try:
         yield

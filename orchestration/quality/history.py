@@ -14,7 +14,7 @@ import dagster as dg
 import duckdb
 
 from orchestration.asset_specs import asset_key
-from orchestration.lakehouse import LAKE, table_exists
+from orchestration.lakehouse import LAKE, in_transaction, table_exists
 from orchestration.quality.contract import Contract
 
 SCHEMA, TABLE = "ops", "quality_history"
@@ -137,14 +137,8 @@ def append(con: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]]) ->
     Returns:
         How many were added.
     """
-    con.execute("begin")
-    try:
-        added = _insert(con, rows)
-    except BaseException:
-        con.execute("rollback")
-        raise
-    con.execute("commit")
-    return added
+    with in_transaction(con):
+        return _insert(con, rows)
 
 
 def _insert(con: duckdb.DuckDBPyConnection, rows: Sequence[Mapping[str, Any]]) -> int:
