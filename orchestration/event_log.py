@@ -8,6 +8,7 @@ how events get to disk. What does not: what an event says.
 
 import json
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,13 @@ _SHARDS_KEPT = 4
 _CHECKPOINT_PAGES = 16_384  # 64 MB: a batch of a year is larger than SQLite's usual 4 MB
 _PARTITION = "<<partition>>"
 BATCH_SIZE_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
-_BATCHED = frozenset({DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED})
+_OF_ASSETS = frozenset(
+    {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_MATERIALIZATION_PLANNED}
+)
+_OF_CHECKS = frozenset(
+    {DagsterEventType.ASSET_CHECK_EVALUATION, DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED}
+)
+_BATCHED = _OF_ASSETS | _OF_CHECKS
 
 
 def enable_batches() -> None:
@@ -75,6 +82,8 @@ class BatchingSqliteEventLog(SqliteEventLogStorage):
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._engines: OrderedDict[str, sa.Engine] = OrderedDict()
         self._tables: set[str] = set()
+        self._lock = threading.RLock()
+        self._open: dict[str, sa.Connection] = {}
         super().__init__(base_dir, inst_data)
 
     def _engine(self, shard: str) -> sa.Engine:
@@ -96,19 +105,33 @@ class BatchingSqliteEventLog(SqliteEventLogStorage):
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[sa.Connection]:
-        with self._db_lock:
+        with self._lock:
+            if shard in self._open:
+                yield self._open[shard]  # part of the transaction that is under way in this thread
+                return
             engine = self._engine(shard)
             if shard not in self._initialized_dbs:
                 self._initdb(engine)
                 self._initialized_dbs.add(shard)
             with engine.connect() as connection, connection.begin():
-                yield connection
+                self._open[shard] = connection
+                try:
+                    yield connection
+                finally:
+                    del self._open[shard]
+
+    def store_event(self, event: EventLogEntry) -> None:
+        """Store one event; what it means to the index is one transaction there."""
+        if event.dagster_event_type in _BATCHED:
+            self.store_event_batch([event])
+        else:
+            super().store_event(event)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
         """Store the events of one run, as ``store_event`` one by one would have."""
         batch: list[EventLogEntry] = []
         for event in events:
-            if event.is_dagster_event and event.get_dagster_event().event_type in _BATCHED:
+            if event.dagster_event_type in _BATCHED:
                 batch.append(event)
             else:
                 self.store_event(event)
@@ -122,8 +145,13 @@ class BatchingSqliteEventLog(SqliteEventLogStorage):
             # The write lock is held since the first row: the ids of a batch follow each other.
             last = int(connection.execute(sa.text("select last_insert_rowid()")).scalar_one())
             ids = range(last - len(rows) + 1, last + 1)
+            newest: dict[Any, tuple[EventLogEntry, int]] = {}
+            for event, event_id in zip(batch, ids, strict=True):
+                if event.dagster_event_type in _OF_CHECKS:
+                    self.store_asset_check_event(event, event_id)
+                else:
+                    newest[event.get_dagster_event().asset_key] = (event, event_id)
             self._store_asset_event_tags(connection, batch, ids)
-            newest = {e.get_dagster_event().asset_key: (e, i) for e, i in zip(batch, ids, strict=True)}
             for event, event_id in newest.values():
                 self._store_asset_event(connection, event, event_id)
 
@@ -135,10 +163,12 @@ class BatchingSqliteEventLog(SqliteEventLogStorage):
             row = None if template is None else template.row_of(event, timestamp)
             if row is None:
                 row = self._event_to_row(event)
-                template = self._template(event, row)
+                template = self._template(event, row) if len(batch) > 1 else None
             yield row
 
     def _template(self, event: EventLogEntry, row: dict[str, Any]) -> _Template | None:
+        if row["partition"] is None or event.dagster_event_type not in _OF_ASSETS:
+            return None
         text = self._event_to_row(_in_partition(event, _PARTITION, event.timestamp))["event"]
         before, mark, rest = text.partition(json.dumps(_PARTITION))
         between, time_mark, after = rest.rpartition(f'"timestamp": {event.timestamp!r}')

@@ -13,7 +13,6 @@ from dagster._serdes import deserialize_value, serialize_value
 from orchestration.automation.jobs import Span
 from orchestration.automation.liveness import bury_dead_runs
 from orchestration.automation.local_run import run_here
-from orchestration.event_log import BATCH_SIZE_VARIABLE
 from orchestration.instance import open_instance
 from orchestration.settings import Settings
 
@@ -23,13 +22,16 @@ SPAN = Span("2024-01-01", "2024-02-29")
 
 @dg.multi_asset(
     specs=[dg.AssetSpec("a", partitions_def=DAYS), dg.AssetSpec("b", partitions_def=DAYS), dg.AssetSpec("c")],
+    check_specs=[dg.AssetCheckSpec("good", asset="a"), dg.AssetCheckSpec("bad", asset="c")],
     backfill_policy=dg.BackfillPolicy.single_run(),
     can_subset=True,
     pool="lakehouse_write",
 )
-def land(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+def land(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     for key in sorted(context.selected_asset_keys):
         yield dg.MaterializeResult(key, metadata={"dagster/row_count": 7})
+    yield dg.AssetCheckResult(asset_key="a", check_name="good", passed=True, metadata={"rows": 7})
+    yield dg.AssetCheckResult(asset_key="c", check_name="bad", passed=False)
 
 
 JOB = dg.Definitions(
@@ -61,6 +63,20 @@ def _history(instance: dg.DagsterInstance, run_id: str) -> dict[str, object]:
             for k, e in latest.items()
             if e is not None and e.asset_materialization is not None
         },
+        "checks": {
+            name: [
+                (r.status, r.event is not None and r.event.timestamp > 0)
+                for r in instance.event_log_storage.get_asset_check_execution_history(
+                    dg.AssetCheckKey(dg.AssetKey(key), name), limit=9
+                )
+            ]
+            for key, name in (("a", "good"), ("c", "bad"))
+        },
+        "tags": sorted(
+            (str(key), sorted(tags))
+            for key in keys
+            for tags in instance.get_event_tags_for_asset(key)
+        ),
         "records": {
             str(r.asset_entry.asset_key): r.asset_entry.last_run_id == run_id
             for r in instance.get_asset_records(keys)
@@ -79,16 +95,18 @@ def test_a_range_of_partitions_is_stored_whole(settings: Settings) -> None:
     assert len(history["latest"]) == 3  # type: ignore[arg-type]
 
 
-def test_batches_store_what_single_events_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_store_what_dagsters_own_storage_stores(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path / "data")
+    stock = tmp_path / "stock"
+    stock.mkdir()
     found = []
-    for size in ("0", "1000"):
-        monkeypatch.setenv(BATCH_SIZE_VARIABLE, size)
-        settings = Settings(data_dir=tmp_path / size)
-        with open_instance(settings) as instance:
+    for instance in (open_instance(settings), dg.DagsterInstance.local_temp(str(stock))):
+        with instance:
             span = Span("2024-01-01", "2024-01-20")
             result = run_here(JOB, instance, settings, lambda _: None, span=span)
             found.append(_history(instance, result.run_id))
     assert found[0] == found[1]
+    assert [len(h["checks"]) for h in found] == [2, 2]  # type: ignore[arg-type]
 
 
 def test_a_stored_event_reads_as_dagster_writes_it(tmp_path: Path) -> None:
