@@ -73,9 +73,7 @@ def _history(instance: dg.DagsterInstance, run_id: str) -> dict[str, object]:
             for key, name in (("a", "good"), ("c", "bad"))
         },
         "tags": sorted(
-            (str(key), sorted(tags))
-            for key in keys
-            for tags in instance.get_event_tags_for_asset(key)
+            (str(key), sorted(tags)) for key in keys for tags in instance.get_event_tags_for_asset(key)
         ),
         "records": {
             str(r.asset_entry.asset_key): r.asset_entry.last_run_id == run_id
