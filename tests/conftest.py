@@ -7,6 +7,15 @@ import pytest
 from tests.servers import fresh_database, postgres_server
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_duckdb() -> None:
+    """Check the signatures of DuckDB's extensions once a test process."""
+    # Imported by the processes that test only, not by the one that hands tests out.
+    from tests.quick_duckdb import check_extensions_once  # noqa: PLC0415
+
+    check_extensions_once()
+
+
 @pytest.fixture(scope="session")
 def postgres_server_url() -> Iterator[str]:
     """A PostgreSQL server of this test process."""
