@@ -84,6 +84,8 @@ def run_graph(
         UsageFault: ``select`` matches nothing.
     """
     started = time.monotonic()
+    if select is None:  # While the first layer lands files, there is a processor to spare.
+        threading.Thread(target=_prepare, args=[project.settings], name="prepare", daemon=True).start()
     repository = assemble(project).get_repository_def()
     job = repository.get_job(ALL_ASSETS)
     keys = _selected(repository, job, select)
@@ -92,8 +94,6 @@ def run_graph(
     title = f"{len(keys)} assets" + (f", partitions {span}" if span else "")
     now = f"{project.clock.mode} clock at {project.clock.now():%Y-%m-%d %H:%M} UTC"
     console.print(f"Groundwork: {title}, {now}")
-    if select is None:  # While the first layer lands files, there is a processor to spare.
-        threading.Thread(target=_prepare, args=[project.settings], name="prepare", daemon=True).start()
     progress = Progress(console)
     with open_instance(project.settings) as instance, progress.shown():
         result = run_here(
