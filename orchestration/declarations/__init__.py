@@ -8,15 +8,20 @@ from orchestration.declarations.manifest import load_declarations
 from orchestration.declarations.shapes import (
     Classification,
     ColumnMeta,
+    ExposureMeta,
+    FeatureService,
     FeatureView,
     Freshness,
     Ingest,
+    OnDemandFeature,
     Partition,
+    RequestColumn,
+    RoleView,
     TableMeta,
     parse_duration,
 )
 from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
-from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Layer, Table
+from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Exposure, Layer, Table
 
 __all__ = [
     "LAYERS",
@@ -26,11 +31,17 @@ __all__ = [
     "Declarations",
     "Declared",
     "DeclaredColumn",
+    "Exposure",
+    "ExposureMeta",
+    "FeatureService",
     "FeatureView",
     "Freshness",
     "Ingest",
     "Layer",
+    "OnDemandFeature",
     "Partition",
+    "RequestColumn",
+    "RoleView",
     "Table",
     "TableMeta",
     "load_declarations",

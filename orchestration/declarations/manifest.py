@@ -4,9 +4,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
-from orchestration.declarations.shapes import ColumnMeta, TableMeta
+from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
 from orchestration.declarations.strict import DeclarationError, parse_strict
-from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Layer, Table
+from orchestration.declarations.tables import (
+    LAYERS,
+    Declarations,
+    DeclaredColumn,
+    Exposure,
+    Layer,
+    Table,
+)
 
 
 def _meta(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,6 +121,24 @@ def _layer(node: Mapping[str, Any], manifest: Mapping[str, Any], faults: list[st
     return None
 
 
+def _exposure(node: Mapping[str, Any], faults: list[str]) -> Exposure | None:
+    file, key = node["original_file_path"], f"exposures.{node['name']}"
+    meta = parse_strict(ExposureMeta, _meta(node), file, f"{key}.config.meta", faults)
+    if not node.get("description"):
+        faults.append(f"{file}: {key}.description: found nothing, expected a sentence")
+    if meta is None:
+        return None
+    return Exposure(
+        unique_id=node["unique_id"],
+        name=node["name"],
+        kind=node["type"],
+        description=node.get("description", ""),
+        file=file,
+        meta=meta,
+        upstream=tuple(node.get("depends_on", {}).get("nodes", ())),
+    )
+
+
 def load_declarations(manifest: Mapping[str, Any]) -> Declarations:
     """Read and check every declaration of a dbt manifest.
 
@@ -134,7 +159,8 @@ def load_declarations(manifest: Mapping[str, Any]) -> Declarations:
         table = _table(node, layer, faults) if layer is not None else None
         if table is not None:
             tables[table.unique_id] = table
-    declarations = Declarations(tables)
+    found = (_exposure(node, faults) for node in manifest.get("exposures", {}).values())
+    declarations = Declarations(tables, {e.name: e for e in found if e is not None})
     faults.extend(_backward_edges(declarations))
     if faults:
         raise DeclarationError(faults)

@@ -1,6 +1,7 @@
 """The shape of every ``config.meta`` that the platform reads."""
 
 import re
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
@@ -102,6 +103,49 @@ class FeatureView(Declared):
     timestamp: str = "known_at"
     ttl: Duration
     online: bool = False
+
+
+class RoleView(Declared):
+    """A feature view in a role: its entity keys under the names that a caller has for them."""
+
+    view: str
+    join_keys: Mapping[str, str]
+
+
+class RequestColumn(Declared):
+    """A value that only a request knows, such as the scheduled departure."""
+
+    data_type: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+
+
+class OnDemandFeature(Declared):
+    """A feature computed from features and request values when it is asked for.
+
+    ``expression`` is DuckDB SQL over request columns and features, the latter written
+    ``<view or role>__<feature>``; training and serving evaluate the same text.
+    """
+
+    expression: str = Field(min_length=1)
+    data_type: str = Field(min_length=1)
+    description: str = Field(min_length=1)
+    classification: Classification = "internal"
+
+
+class FeatureService(Declared):
+    """Features that are asked for together: ``exposures[].config.meta.feature_service``."""
+
+    features: Annotated[tuple[str, ...], Field(min_length=1)]
+    roles: Mapping[str, RoleView] = Field(default_factory=dict)
+    request: Mapping[str, RequestColumn] = Field(default_factory=dict)
+    on_demand: Mapping[str, OnDemandFeature] = Field(default_factory=dict)
+
+
+class ExposureMeta(Declared):
+    """``config.meta`` of an exposure."""
+
+    owner: Owner
+    feature_service: FeatureService | None = None
 
 
 class Freshness(Declared):

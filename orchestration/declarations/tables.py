@@ -1,11 +1,11 @@
 """Declared tables: source tables and models, and how they hang together."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from orchestration.declarations.shapes import Classification, Ingest, Partition, TableMeta
+from orchestration.declarations.shapes import Classification, ExposureMeta, Ingest, Partition, TableMeta
 from orchestration.declarations.strict import DeclarationError
 
 Layer = Literal["raw", "staged", "features", "training"]
@@ -69,10 +69,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Exposure:
+    """A use of the data: a dbt exposure with what its YAML declares."""
+
+    unique_id: str
+    name: str
+    kind: str
+    description: str
+    file: str
+    meta: ExposureMeta
+    upstream: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Declarations:
-    """All source tables and models of the dbt project, by dbt unique id."""
+    """All source tables and models of the dbt project, by dbt unique id; exposures by name."""
 
     tables: Mapping[str, Table]
+    exposures: Mapping[str, Exposure] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[Table, ...]:

@@ -1,0 +1,238 @@
+"""Feature views and services as the feature store uses them: resolved, typed, with a schema hash.
+
+What belongs here: from declarations to views, from names to features. What does not: reading values.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from difflib import get_close_matches
+from functools import cached_property
+
+from orchestration.declarations import (
+    DeclarationError,
+    Declarations,
+    DeclaredColumn,
+    Exposure,
+    FeatureService,
+    Table,
+)
+
+
+class UnknownFeatureError(LookupError):
+    """A feature, view or service that is not declared; the message says what is."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A declared feature view: one row an entity and instant, values valid from ``timestamp`` for ``ttl``."""
+
+    name: str
+    schema: str
+    table: str
+    entity: tuple[DeclaredColumn, ...]
+    timestamp: str
+    ttl: timedelta
+    online: bool
+    features: tuple[DeclaredColumn, ...]
+    description: str
+    owner: str
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """16 hex digits that change when a key, a feature or a type does."""
+        facts = {
+            "entity": [[c.name, c.data_type] for c in self.entity],
+            "timestamp": self.timestamp,
+            "features": [[c.name, c.data_type] for c in self.features],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Names of the entity's columns, in declared order."""
+        return tuple(column.name for column in self.entity)
+
+    def feature(self, name: str) -> DeclaredColumn:
+        """A feature of the view.
+
+        Raises:
+            UnknownFeatureError: The view has no such feature.
+        """
+        for column in self.features:
+            if column.name == name:
+                return column
+        raise UnknownFeatureError(
+            _unknown(f"feature {self.name}:{name}", name, [c.name for c in self.features])
+        )
+
+
+@dataclass(frozen=True)
+class Role:
+    """A view under a caller's name for it, and the caller's names of its entity keys."""
+
+    name: str
+    view: View
+    join_keys: tuple[str, ...]
+    """The caller's column for each of ``view.keys``, in that order."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One feature somebody asked for: ``view:feature`` or ``role:feature``."""
+
+    role: Role
+    feature: DeclaredColumn
+
+    @property
+    def reference(self) -> str:
+        """``role:feature``, as it is asked for."""
+        return f"{self.role.name}:{self.feature.name}"
+
+    @property
+    def full_name(self) -> str:
+        """``role__feature``, a column name."""
+        return f"{self.role.name}__{self.feature.name}"
+
+
+@dataclass(frozen=True)
+class Service:
+    """A declared feature service, resolved."""
+
+    name: str
+    exposure: Exposure
+    declared: FeatureService
+    features: tuple[Wanted, ...]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every view and service by name, and how names become features."""
+
+    views: Mapping[str, View]
+    services: Mapping[str, Service] = field(default_factory=dict)
+
+    def view(self, name: str) -> View:
+        """The view of that name.
+
+        Raises:
+            UnknownFeatureError: There is none.
+        """
+        if name not in self.views:
+            raise UnknownFeatureError(_unknown(f"feature view {name}", name, list(self.views)))
+        return self.views[name]
+
+    def service(self, name: str) -> Service:
+        """The service of that name.
+
+        Raises:
+            UnknownFeatureError: There is none.
+        """
+        if name not in self.services:
+            raise UnknownFeatureError(_unknown(f"feature service {name}", name, list(self.services)))
+        return self.services[name]
+
+    def resolve(
+        self, references: Sequence[str], roles: Mapping[str, Role] | None = None
+    ) -> tuple[Wanted, ...]:
+        """Features by their references, in the order asked for.
+
+        Args:
+            references: ``view:feature``, ``role:feature``, or ``view:*`` for all features of one.
+            roles: Roles by name, beside the views under their own names.
+
+        Raises:
+            UnknownFeatureError: A reference names nothing that is declared.
+            ValueError: A reference has another form, or stands twice.
+        """
+        found: dict[str, Wanted] = {}
+        for reference in references:
+            name, colon, feature = reference.partition(":")
+            if not (name and colon and feature):
+                raise ValueError(f"found {reference!r}, expected view:feature")
+            role = (roles or {}).get(name) or _own_role(self.view(name))
+            columns = role.view.features if feature == "*" else (role.view.feature(feature),)
+            for column in columns:
+                wanted = Wanted(role, column)
+                if wanted.reference in found:
+                    raise ValueError(f"{wanted.reference} is asked for twice")
+                found[wanted.reference] = wanted
+        return tuple(found.values())
+
+
+def _own_role(view: View) -> Role:
+    return Role(view.name, view, view.keys)
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, 1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {what}{hint} Known: {', '.join(sorted(known)) or 'none'}"
+
+
+def _view(table: Table) -> View:
+    declared = table.meta.feature_view
+    if declared is None:
+        raise LookupError(f"{table.unique_id} declares no feature view")
+    by_name = {column.name: column for column in table.columns}
+    outside = {*declared.entity, declared.timestamp}
+    return View(
+        name=table.name,
+        schema=table.schema,
+        table=table.name,
+        entity=tuple(by_name[name] for name in declared.entity),
+        timestamp=declared.timestamp,
+        ttl=declared.ttl,
+        online=declared.online,
+        features=tuple(column for column in table.columns if column.name not in outside),
+        description=table.description,
+        owner=table.meta.owner,
+    )
+
+
+def _service(
+    catalog: Catalog, exposure: Exposure, declared: FeatureService, faults: list[str]
+) -> Service | None:
+    place = f"{exposure.file}: exposures.{exposure.name}.config.meta.feature_service"
+    roles: dict[str, Role] = {}
+    for name, role in declared.roles.items():
+        view = catalog.views.get(role.view)
+        if view is None:
+            known = ", ".join(sorted(catalog.views))
+            faults.append(f"{place}.roles.{name}.view: found {role.view!r}, expected one of {known}")
+        elif set(role.join_keys) != set(view.keys):
+            faults.append(
+                f"{place}.roles.{name}.join_keys: found {', '.join(role.join_keys)}, "
+                f"expected a name for each of {', '.join(view.keys)}"
+            )
+        else:
+            roles[name] = Role(name, view, tuple(role.join_keys[key] for key in view.keys))
+    if len(roles) < len(declared.roles):
+        return None
+    try:
+        features = catalog.resolve(declared.features, roles)
+    except (UnknownFeatureError, ValueError) as fault:
+        faults.append(f"{place}.features: {fault}")
+        return None
+    return Service(exposure.name, exposure, declared, features)
+
+
+def build_catalog(declarations: Declarations) -> Catalog:
+    """Every declared view and service.
+
+    Raises:
+        DeclarationError: A service names what no view has; all faults are listed.
+    """
+    catalog = Catalog({table.name: _view(table) for table in declarations.feature_views})
+    faults: list[str] = []
+    services: dict[str, Service] = {}
+    for exposure in declarations.exposures.values():
+        if exposure.meta.feature_service is not None:
+            service = _service(catalog, exposure, exposure.meta.feature_service, faults)
+            if service is not None:
+                services[service.name] = service
+    if faults:
+        raise DeclarationError(faults)
+    return Catalog(catalog.views, services)
