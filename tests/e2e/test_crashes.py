@@ -78,7 +78,7 @@ def contents(works: WaterWorks) -> Mapping[str, str]:
 @pytest.fixture(scope="module")
 def works(runner, tmp_path_factory) -> WaterWorks:
     """A finished first run, kept in a copy: the lakehouse knows its files by their absolute paths."""
-    works = make_water_works(tmp_path_factory.mktemp("works") / "works", days=4)
+    works = make_water_works(tmp_path_factory.mktemp("works") / "works", days=4, duckdb_threads=1)
     runner.finish(works, last=FIRST)
     shutil.copytree(works.root, works.root.with_name("kept"), symlinks=True)
     return works
