@@ -23,7 +23,7 @@ from orchestration.declarations import LAYERS
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
 from orchestration.project import Project, read_project
-from orchestration.quality import build_contract_checks, build_quality_report
+from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.settings import Settings
 from orchestration.transformation import DbtResource, build_layer_assets
 
@@ -49,6 +49,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         project.declarations,
         project.clock,
     )
+    contracts = load_contracts(declarations, settings.soda_checks_dir)
     landing = build_raw_assets(declarations, settings, clock)
     models = [
         build_layer_assets(layer, declarations, manifest, settings, clock)
@@ -60,14 +61,14 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         [
             *landing,
             *models,
-            build_quality_report(declarations, settings, clock),
+            build_quality_report(contracts, settings, clock),
             build_maintenance(settings),
         ],
     )
     return dg.Definitions(
         assets=assets,
         asset_checks=[
-            *build_contract_checks(declarations, settings, clock),
+            *build_contract_checks(contracts, clock),
             *build_freshness_checks(declarations, clock),
         ],
         jobs=build_jobs(key for asset in landing for key in asset.keys),
