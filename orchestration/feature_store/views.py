@@ -17,6 +17,7 @@ from orchestration.declarations import (
     DeclaredColumn,
     Exposure,
     FeatureService,
+    RoleView,
     Table,
 )
 
@@ -166,6 +167,24 @@ def _own_role(view: View) -> Role:
     return Role(view.name, view, view.keys)
 
 
+def resolve_role(catalog: Catalog, name: str, declared: RoleView) -> Role:
+    """A declared role with its view.
+
+    Raises:
+        ValueError: There is no such view, or its keys are not the ones that the role names.
+    """
+    view = catalog.views.get(declared.view)
+    if view is None:
+        known = ", ".join(sorted(catalog.views))
+        raise ValueError(f"{name}.view: found {declared.view!r}, expected one of {known}")
+    if set(declared.join_keys) != set(view.keys):
+        raise ValueError(
+            f"{name}.join_keys: found {', '.join(declared.join_keys)}, "
+            f"expected a name for each of {', '.join(view.keys)}"
+        )
+    return Role(name, view, tuple(declared.join_keys[key] for key in view.keys))
+
+
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
     near = get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
@@ -198,17 +217,10 @@ def _service(
     place = f"{exposure.file}: exposures.{exposure.name}.config.meta.feature_service"
     roles: dict[str, Role] = {}
     for name, role in declared.roles.items():
-        view = catalog.views.get(role.view)
-        if view is None:
-            known = ", ".join(sorted(catalog.views))
-            faults.append(f"{place}.roles.{name}.view: found {role.view!r}, expected one of {known}")
-        elif set(role.join_keys) != set(view.keys):
-            faults.append(
-                f"{place}.roles.{name}.join_keys: found {', '.join(role.join_keys)}, "
-                f"expected a name for each of {', '.join(view.keys)}"
-            )
-        else:
-            roles[name] = Role(name, view, tuple(role.join_keys[key] for key in view.keys))
+        try:
+            roles[name] = resolve_role(catalog, name, role)
+        except ValueError as fault:
+            faults.append(f"{place}.roles.{fault}")
     if len(roles) < len(declared.roles):
         return None
     try:
