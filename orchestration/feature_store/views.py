@@ -5,7 +5,7 @@ What belongs here: from declarations to views, from names to features. What does
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
@@ -19,6 +19,7 @@ from orchestration.declarations import (
     FeatureService,
     RoleView,
     Table,
+    TrainingSet,
 )
 
 
@@ -231,11 +232,37 @@ def _service(
     return Service(exposure.name, exposure, declared, features)
 
 
+def _training_faults(catalog: Catalog, table: Table, declared: TrainingSet) -> Iterator[str]:
+    """What a training set lacks of its service: each column that is not there, or of another type."""
+    place = f"{table.file}: models.{table.name}"
+    service = catalog.services.get(declared.feature_service)
+    if service is None:
+        known = ", ".join(sorted(catalog.services)) or "none"
+        yield (
+            f"{place}.config.meta.training_set.feature_service: found {declared.feature_service!r}, "
+            f"expected one of {known}"
+        )
+        return
+    roles = {wanted.role.name: wanted.role for wanted in service.features}.values()
+    expected: dict[str, str | None] = {column: None for role in roles for column in role.join_keys}
+    expected |= {name: column.data_type.lower() for name, column in service.declared.request.items()}
+    expected |= {f"{role.name}__{role.view.timestamp}": "timestamptz" for role in roles}
+    expected |= {wanted.full_name: wanted.feature.data_type for wanted in service.features}
+    expected |= {name: feature.data_type.lower() for name, feature in service.declared.on_demand.items()}
+    for name, data_type in expected.items():
+        column = table.column(name)
+        if column is None:
+            yield f"{place}.columns: found no {name}, expected it: {service.name} has or needs it"
+        elif data_type not in {None, column.data_type}:
+            yield f"{place}.columns.{name}.data_type: found {column.data_type}, expected {data_type}"
+
+
 def build_catalog(declarations: Declarations) -> Catalog:
     """Every declared view and service.
 
     Raises:
-        DeclarationError: A service names what no view has; all faults are listed.
+        DeclarationError: A service names what no view has, or a training set lacks what its service has;
+            all faults are listed.
     """
     catalog = Catalog({table.name: _view(table) for table in declarations.feature_views})
     faults: list[str] = []
@@ -245,6 +272,11 @@ def build_catalog(declarations: Declarations) -> Catalog:
             service = _service(catalog, exposure, exposure.meta.feature_service, faults)
             if service is not None:
                 services[service.name] = service
+    catalog = Catalog(catalog.views, services)
+    if not faults:  # A service with a fault would only make more of them.
+        for table in declarations.training_sets:
+            if table.meta.training_set is not None:
+                faults.extend(_training_faults(catalog, table, table.meta.training_set))
     if faults:
         raise DeclarationError(faults)
-    return Catalog(catalog.views, services)
+    return catalog

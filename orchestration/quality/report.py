@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from orchestration.asset_specs import POOL, asset_key
-from orchestration.declarations import Declarations
+from orchestration.declarations import LAYERS, Declarations
 from orchestration.lakehouse import LakehouseResource, retry_on_conflict
 from orchestration.quality.contract import Contract
 from orchestration.quality.history import (
@@ -23,7 +23,7 @@ from orchestration.quality.history import (
     new_evaluations,
     scores,
 )
-from orchestration.quality.loading import CHECKED_LAYERS, load_contracts
+from orchestration.quality.loading import load_contracts
 from orchestration.quality.plot import as_markdown_image, percent, scores_png
 from orchestration.settings import Clock, Settings
 
@@ -96,7 +96,7 @@ def build_quality_report(
     Each run takes the evaluations that are new in Dagster's event log into the lakehouse, so it
     costs what is new, not what there ever was; run twice, it adds nothing.
     """
-    tables = [table for layer in CHECKED_LAYERS for table in declarations.layer(layer)]
+    tables = [table for layer in LAYERS for table in declarations.layer(layer)]
 
     @dg.asset(
         key=REPORT_KEY,
