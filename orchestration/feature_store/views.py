@@ -11,6 +11,8 @@ from datetime import timedelta
 from difflib import get_close_matches
 from functools import cached_property
 
+import duckdb
+
 from orchestration.declarations import (
     DeclarationError,
     Declarations,
@@ -21,6 +23,7 @@ from orchestration.declarations import (
     Table,
     TrainingSet,
 )
+from orchestration.sql import identifier
 
 
 class UnknownFeatureError(LookupError):
@@ -229,7 +232,31 @@ def _service(
     except (UnknownFeatureError, ValueError) as fault:
         faults.append(f"{place}.features: {fault}")
         return None
-    return Service(exposure.name, exposure, declared, features)
+    found = list(_on_demand_faults(place, declared, features))
+    faults.extend(found)
+    return None if found else Service(exposure.name, exposure, declared, features)
+
+
+def _on_demand_faults(place: str, declared: FeatureService, features: Sequence[Wanted]) -> Iterator[str]:
+    """Where an on-demand feature is no expression over a row of features and request columns."""
+    if not declared.on_demand:
+        return
+    columns = {name: column.data_type for name, column in declared.request.items()}
+    columns |= {wanted.full_name: wanted.feature.data_type for wanted in features}
+    row = ", ".join(f"null::{data_type} as {identifier(name)}" for name, data_type in columns.items())
+    with duckdb.connect() as con:
+        for name, feature in declared.on_demand.items():
+            if name in columns:
+                yield f"{place}.on_demand.{name}: found a request column {name}, expected another name"
+            expression = f"cast({feature.expression} as {feature.data_type})"
+            try:
+                con.execute(f"describe select *, {expression} from (select {row})")
+            except duckdb.Error as error:
+                reason = " ".join(str(error).split("\n\nLINE")[0].split())
+                yield (
+                    f"{place}.on_demand.{name}.expression: found {reason}, "
+                    f"expected SQL over {', '.join(columns)}"
+                )
 
 
 def _training_faults(catalog: Catalog, table: Table, declared: TrainingSet) -> Iterator[str]:

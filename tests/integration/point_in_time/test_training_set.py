@@ -11,7 +11,11 @@ NOON = datetime(2013, 7, 1, 12, tzinfo=UTC)
 HOUR, SECOND, DAY = timedelta(hours=1), timedelta(seconds=1), timedelta(days=1)
 FLIGHT = {
     "flight_id": "a",
-    **{"carrier": "AA", "origin": "JFK", "dest": "LAX", "tailnum": "N1", "scheduled_hour": 10},
+    "carrier": "AA",
+    "origin": "JFK",
+    "dest": "LAX",
+    "tailnum": "N1",
+    "scheduled_hour": 10,
     "scheduled_departure_at": NOON + 2 * HOUR,
     "scheduled_arrival_at": NOON + 8 * HOUR,
     "is_late": True,
