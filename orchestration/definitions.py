@@ -20,6 +20,7 @@ from orchestration.automation import (
     with_policy,
 )
 from orchestration.declarations import LAYERS
+from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
 from orchestration.project import Project, read_project
@@ -50,6 +51,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         project.clock,
     )
     contracts = load_contracts(declarations, settings.soda_checks_dir)
+    build_catalog(declarations)  # For its faults: nobody should meet them only when features are asked for.
     landing = build_raw_assets(declarations, settings, clock)
     models = [
         build_layer_assets(layer, declarations, manifest, settings, clock)

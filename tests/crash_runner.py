@@ -31,7 +31,7 @@ from orchestration.settings import Settings
 from orchestration.transformation.manifest import executable_manifest
 from tests.quick_duckdb import check_extensions_once
 
-LAYERS = "group:raw or group:quarantine or group:staged or group:features"
+LAYERS = "group:raw or group:quarantine or group:staged or group:features or group:training"
 PRELOADED = (dbt, soda_core, soda_duckdb)
 
 

@@ -17,7 +17,9 @@ from orchestration.declarations.shapes import (
     Partition,
     RequestColumn,
     RoleView,
+    Split,
     TableMeta,
+    TrainingSet,
     parse_duration,
 )
 from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
@@ -42,8 +44,10 @@ __all__ = [
     "Partition",
     "RequestColumn",
     "RoleView",
+    "Split",
     "Table",
     "TableMeta",
+    "TrainingSet",
     "load_declarations",
     "parse_duration",
     "parse_strict",

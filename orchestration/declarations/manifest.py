@@ -52,6 +52,10 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
         for name in meta.feature_view.entity:
             yield "feature_view.entity", name
         yield "feature_view.timestamp", meta.feature_view.timestamp
+    if meta.training_set is not None:
+        for key in ("label", "label_known_at", "prediction_time"):
+            yield f"training_set.{key}", getattr(meta.training_set, key)
+        yield "training_set.split", "split"
     if meta.freshness is not None:
         yield "freshness.column", meta.freshness.column
 
@@ -71,8 +75,14 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         faults.append(f"{file}: {key}.config.meta.ingest: found nothing, expected a declaration")
     if not is_source and meta.ingest is not None:
         faults.append(f"{file}: {key}.config.meta.ingest: found on a {kind}, expected on a source only")
-    if kind == "model" and layer == "features" and meta.feature_view is None:
-        faults.append(f"{file}: {key}.config.meta.feature_view: found nothing, expected a declaration")
+    for needs, declared, name in (
+        ("features", meta.feature_view, "feature_view"),
+        ("training", meta.training_set, "training_set"),
+    ):
+        if kind == "model" and layer == needs and declared is None:
+            faults.append(f"{file}: {key}.config.meta.{name}: found nothing, expected a declaration")
+    if layer != "training" and meta.training_set is not None:
+        faults.append(f"{file}: {key}.config.meta.training_set: found in {layer}, expected in training only")
     names = {c.name for c in columns}
     faults.extend(
         f"{file}: {key}.config.meta.{where}: found {name!r}, expected one of the table's columns"

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
 
 from orchestration.declarations.strict import Declared
 
@@ -113,7 +113,7 @@ class RoleView(Declared):
 
 
 class RequestColumn(Declared):
-    """A value that only a request knows, such as an amount."""
+    """A value that only a request knows, such as the amount of an order."""
 
     data_type: str = Field(min_length=1)
     description: str = Field(min_length=1)
@@ -141,6 +141,33 @@ class FeatureService(Declared):
     on_demand: Mapping[str, OnDemandFeature] = Field(default_factory=dict)
 
 
+class Split(Declared):
+    """How a training set is split by prediction time, and how long no row counts after each split.
+
+    The embargo is as wide as a label's delay: what is trained on was known when validation begins.
+    """
+
+    train_until: AwareDatetime
+    validation_until: AwareDatetime
+    embargo: Duration
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.validation_until <= self.train_until + self.embargo:
+            raise ValueError("expected validation_until after train_until and the embargo")
+        return self
+
+
+class TrainingSet(Declared):
+    """A training set: ``models[].config.meta.training_set``. Its column ``split`` says what a row is for."""
+
+    feature_service: str
+    label: str
+    label_known_at: str = "label_known_at"
+    prediction_time: str = "prediction_at"
+    split: Split
+
+
 class ExposureMeta(Declared):
     """``config.meta`` of an exposure."""
 
@@ -162,6 +189,7 @@ class TableMeta(Declared):
     owner: Owner
     ingest: Ingest | None = None
     feature_view: FeatureView | None = None
+    training_set: TrainingSet | None = None
     freshness: Freshness | None = None
 
 

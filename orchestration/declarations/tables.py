@@ -102,6 +102,11 @@ class Declarations:
         """The models that declare a feature view."""
         return tuple(t for t in self.layer("features") if t.meta.feature_view is not None)
 
+    @cached_property
+    def training_sets(self) -> tuple[Table, ...]:
+        """The models that declare a training set."""
+        return tuple(t for t in self.layer("training") if t.meta.training_set is not None)
+
     def ancestors(self, unique_id: str) -> Iterator[Table]:
         """Every table a table is built from, each once."""
         seen: set[str] = set()

@@ -5,11 +5,13 @@ What belongs here: from declarations to views, from names to features. What does
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from functools import cached_property
+
+import duckdb
 
 from orchestration.declarations import (
     DeclarationError,
@@ -17,8 +19,11 @@ from orchestration.declarations import (
     DeclaredColumn,
     Exposure,
     FeatureService,
+    RoleView,
     Table,
+    TrainingSet,
 )
+from orchestration.sql import identifier
 
 
 class UnknownFeatureError(LookupError):
@@ -166,6 +171,24 @@ def _own_role(view: View) -> Role:
     return Role(view.name, view, view.keys)
 
 
+def resolve_role(catalog: Catalog, name: str, declared: RoleView) -> Role:
+    """A declared role with its view.
+
+    Raises:
+        ValueError: There is no such view, or its keys are not the ones that the role names.
+    """
+    view = catalog.views.get(declared.view)
+    if view is None:
+        known = ", ".join(sorted(catalog.views))
+        raise ValueError(f"{name}.view: found {declared.view!r}, expected one of {known}")
+    if set(declared.join_keys) != set(view.keys):
+        raise ValueError(
+            f"{name}.join_keys: found {', '.join(declared.join_keys)}, "
+            f"expected a name for each of {', '.join(view.keys)}"
+        )
+    return Role(name, view, tuple(declared.join_keys[key] for key in view.keys))
+
+
 def _unknown(what: str, name: str, known: Sequence[str]) -> str:
     near = get_close_matches(name, known, 1)
     hint = f"; did you mean {near[0]}?" if near else ""
@@ -198,17 +221,10 @@ def _service(
     place = f"{exposure.file}: exposures.{exposure.name}.config.meta.feature_service"
     roles: dict[str, Role] = {}
     for name, role in declared.roles.items():
-        view = catalog.views.get(role.view)
-        if view is None:
-            known = ", ".join(sorted(catalog.views))
-            faults.append(f"{place}.roles.{name}.view: found {role.view!r}, expected one of {known}")
-        elif set(role.join_keys) != set(view.keys):
-            faults.append(
-                f"{place}.roles.{name}.join_keys: found {', '.join(role.join_keys)}, "
-                f"expected a name for each of {', '.join(view.keys)}"
-            )
-        else:
-            roles[name] = Role(name, view, tuple(role.join_keys[key] for key in view.keys))
+        try:
+            roles[name] = resolve_role(catalog, name, role)
+        except ValueError as fault:
+            faults.append(f"{place}.roles.{fault}")
     if len(roles) < len(declared.roles):
         return None
     try:
@@ -216,14 +232,64 @@ def _service(
     except (UnknownFeatureError, ValueError) as fault:
         faults.append(f"{place}.features: {fault}")
         return None
-    return Service(exposure.name, exposure, declared, features)
+    found = list(_on_demand_faults(place, declared, features))
+    faults.extend(found)
+    return None if found else Service(exposure.name, exposure, declared, features)
+
+
+def _on_demand_faults(place: str, declared: FeatureService, features: Sequence[Wanted]) -> Iterator[str]:
+    """Where an on-demand feature is no expression over a row of features and request columns."""
+    if not declared.on_demand:
+        return
+    columns = {name: column.data_type for name, column in declared.request.items()}
+    columns |= {wanted.full_name: wanted.feature.data_type for wanted in features}
+    row = ", ".join(f"null::{data_type} as {identifier(name)}" for name, data_type in columns.items())
+    with duckdb.connect() as con:
+        for name, feature in declared.on_demand.items():
+            if name in columns:
+                yield f"{place}.on_demand.{name}: found a request column {name}, expected another name"
+            expression = f"cast({feature.expression} as {feature.data_type})"
+            try:
+                con.execute(f"describe select *, {expression} from (select {row})")
+            except duckdb.Error as error:
+                reason = " ".join(str(error).split("\n\nLINE")[0].split())
+                yield (
+                    f"{place}.on_demand.{name}.expression: found {reason}, "
+                    f"expected SQL over {', '.join(columns)}"
+                )
+
+
+def _training_faults(catalog: Catalog, table: Table, declared: TrainingSet) -> Iterator[str]:
+    """What a training set lacks of its service: each column that is not there, or of another type."""
+    place = f"{table.file}: models.{table.name}"
+    service = catalog.services.get(declared.feature_service)
+    if service is None:
+        known = ", ".join(sorted(catalog.services)) or "none"
+        yield (
+            f"{place}.config.meta.training_set.feature_service: found {declared.feature_service!r}, "
+            f"expected one of {known}"
+        )
+        return
+    roles = {wanted.role.name: wanted.role for wanted in service.features}.values()
+    expected: dict[str, str | None] = {column: None for role in roles for column in role.join_keys}
+    expected |= {name: column.data_type.lower() for name, column in service.declared.request.items()}
+    expected |= {f"{role.name}__{role.view.timestamp}": "timestamptz" for role in roles}
+    expected |= {wanted.full_name: wanted.feature.data_type for wanted in service.features}
+    expected |= {name: feature.data_type.lower() for name, feature in service.declared.on_demand.items()}
+    for name, data_type in expected.items():
+        column = table.column(name)
+        if column is None:
+            yield f"{place}.columns: found no {name}, expected it: {service.name} has or needs it"
+        elif data_type not in {None, column.data_type}:
+            yield f"{place}.columns.{name}.data_type: found {column.data_type}, expected {data_type}"
 
 
 def build_catalog(declarations: Declarations) -> Catalog:
     """Every declared view and service.
 
     Raises:
-        DeclarationError: A service names what no view has; all faults are listed.
+        DeclarationError: A service names what no view has, or a training set lacks what its service has;
+            all faults are listed.
     """
     catalog = Catalog({table.name: _view(table) for table in declarations.feature_views})
     faults: list[str] = []
@@ -233,6 +299,11 @@ def build_catalog(declarations: Declarations) -> Catalog:
             service = _service(catalog, exposure, exposure.meta.feature_service, faults)
             if service is not None:
                 services[service.name] = service
+    catalog = Catalog(catalog.views, services)
+    if not faults:  # A service with a fault would only make more of them.
+        for table in declarations.training_sets:
+            if table.meta.training_set is not None:
+                faults.extend(_training_faults(catalog, table, table.meta.training_set))
     if faults:
         raise DeclarationError(faults)
-    return Catalog(catalog.views, services)
+    return catalog

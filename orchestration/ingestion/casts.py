@@ -8,7 +8,7 @@ a fault. What belongs here: one cell. What does not: rows, files, what becomes o
 import re
 from dataclasses import dataclass
 
-from orchestration.ingestion.sql import identifier
+from orchestration.sql import identifier
 
 _ALIASES = {
     "int": "integer", "int4": "integer", "int32": "integer", "signed": "integer",

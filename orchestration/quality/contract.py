@@ -3,7 +3,7 @@
 What belongs here: the format (this text), and the read contract as the rest of the room uses it. What
 does not: how a file is read (``loading``, ``reading``, ``model``).
 
-Files are ``soda_checks/<layer>/<table>.yml``, one for every declared table of raw, staged and features;
+Files are ``soda_checks/<layer>/<table>.yml``, one for every declared table;
 a missing one and a surplus one are faults. They are valid Soda 4 contracts. Every key that is not named
 here is a fault, with file and line::
 
@@ -11,7 +11,8 @@ here is a fault, with file and line::
     description: One sentence.        # optional
     check_attributes:                 # optional
       window_column: event_at         # only to override a partitioned table's window column: a source's
-                                      # ingest.event_time, a feature view's timestamp, else event_at
+                                      # ingest.event_time, a feature view's timestamp, a training
+                                      # set's label_known_at, else event_at
     columns:                          # the columns that have checks of their own; may be []
       - name: seat
         checks:

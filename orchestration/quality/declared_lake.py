@@ -152,6 +152,8 @@ def _window_column(
         name = table.meta.ingest.event_time or ""
     elif table.meta.feature_view is not None:
         name = table.meta.feature_view.timestamp
+    elif table.meta.training_set is not None:
+        name = table.meta.training_set.label_known_at
     else:
         name = _DEFAULT_WINDOW_COLUMN
     if name not in types:

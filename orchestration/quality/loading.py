@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from orchestration.declarations import Declarations, Layer, Table
+from orchestration.declarations import LAYERS, Declarations, Table
 from orchestration.declarations.strict import describe_error
 from orchestration.lakehouse import LAKE
 from orchestration.quality.contract import Check, Contract
@@ -21,8 +21,6 @@ from orchestration.quality.model import COLUMN_CHECKS, TABLE_CHECKS, Body, Contr
 from orchestration.quality.reading import Reader
 from orchestration.quality.yaml_source import Path as Place
 from orchestration.quality.yaml_source import Source, read_yaml
-
-CHECKED_LAYERS: tuple[Layer, ...] = ("raw", "staged", "features")
 
 
 class ContractError(ValueError):
@@ -184,7 +182,7 @@ def _contract(parsed: Parsed, lake: DeclaredLake, target: DeclaredTable, faults:
 
 
 def load_contracts(declarations: Declarations, folder: Path) -> tuple[Contract, ...]:
-    """Read every contract of the checked layers.
+    """Read every contract.
 
     Args:
         declarations: The dbt project's declarations; they say which tables there are.
@@ -198,7 +196,7 @@ def load_contracts(declarations: Declarations, folder: Path) -> tuple[Contract, 
     """
     faults: list[str] = []
     parsed: list[Parsed] = []
-    tables = [table for layer in CHECKED_LAYERS for table in declarations.layer(layer)]
+    tables = [table for layer in LAYERS for table in declarations.layer(layer)]
     expected = {folder / t.layer / f"{t.name}.yml": t for t in tables}
     for path, table in expected.items():
         file = f"{folder.name}/{path.relative_to(folder)}"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
+from orchestration.declarations import LAYERS
 from orchestration.quality.history import Score
 
 _INK, _QUIET, _GRID, _LINE = "#1f2933", "#7b8794", "#e4e7eb", "#2f6690"
@@ -113,8 +114,7 @@ def scores_png(scores: Sequence[Score]) -> bytes:
 
 
 def _in_layer_order(scores: Sequence[Score]) -> list[Score]:
-    layers = ("raw", "staged", "features")
-    return sorted(scores, key=lambda s: (layers.index(s.layer), s.table))
+    return sorted(scores, key=lambda s: (LAYERS.index(s.layer), s.table))
 
 
 def as_markdown_image(png: bytes, alternative: str) -> str:

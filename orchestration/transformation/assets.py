@@ -48,7 +48,7 @@ def build_layer_assets(
         started = time.monotonic()
         context.log.info(f"{layer}: building {len(context.selected_asset_keys)} tables")
         yield from dbt.cli(
-            build_args(context, config),
+            build_args(context, config, clock.now() if layer == "training" else None),
             context=context,
             manifest=manifest,
             translator=LayerTranslator(declarations, settings, clock),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -42,10 +43,20 @@ def window_vars(window: Window | None) -> dict[str, str]:
     return {"partition_start": window.start.isoformat(), "partition_end": window.end.isoformat()}
 
 
-def build_args(context: dg.AssetExecutionContext, config: LayerConfig) -> list[str]:
-    """``dbt build`` for a step, but for its selection."""
+def build_args(
+    context: dg.AssetExecutionContext, config: LayerConfig, training_cutoff: datetime | None = None
+) -> list[str]:
+    """``dbt build`` for a step, but for its selection.
+
+    Args:
+        context: The step's.
+        config: Its run config.
+        training_cutoff: The variable of that name: labels that became known later are not trained on.
+    """
     args = ["build", "--exclude-resource-type", "unit_test"]
     variables = window_vars(run_window(context))
+    if training_cutoff is not None:
+        variables["training_cutoff"] = training_cutoff.isoformat()
     if variables:
         args += ["--vars", json.dumps(variables)]
     if config.full_refresh or context.run_tags.get(FULL_REFRESH_TAG) == "true":

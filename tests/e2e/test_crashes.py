@@ -18,7 +18,7 @@ from tests.water_works import WaterWorks, make_water_works
 
 pytestmark = pytest.mark.timeout(280)
 
-LAYERS = ("raw", "quarantine", "staged", "features")
+LAYERS = ("raw", "quarantine", "staged", "features", "training")
 FIRST, UPDATED = "2024-01-04", "2024-01-05"  # the newest partition of each run
 LATE = "1901,alder,2024-01-02T23:30:00Z,5.55,open\n"
 

@@ -7,7 +7,8 @@
     writes nothing. Rows that the model gives beside the window, late arrivals, replace those of their key.
 
     Needs `unique_key`, a column or a list. A key must keep to one window: the event time is part of it, or
-    follows from it.
+    follows from it. Where it may not, config `keys_move` makes the rows of the window replace those of their
+    key beside it, at the cost of reading the keys of the whole table.
 -#}
 {% macro get_incremental_window_sql(arg_dict) -%}
     {%- set target, built = arg_dict["target_relation"], arg_dict["temp_relation"] -%}
@@ -27,7 +28,13 @@
 
     delete from {{ target }} as held
     using {{ built }} as built
-    where not {{ in_run_window("built." ~ window_column) }} and {{ equal_columns("built", "held", keys) }};
+    where
+        {{ equal_columns("built", "held", keys) }}
+        {%- if config.get("keys_move") %}
+        and not {{ held_in_window }}
+        {%- else %}
+        and not {{ in_run_window("built." ~ window_column) }}
+        {%- endif %};
     {%- endif %}
 
     insert into {{ target }} ({{ columns | join(", ") }})

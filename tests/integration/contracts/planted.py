@@ -14,6 +14,12 @@ _DIVERTED = """flight_id = (
 )"""
 
 
+_TRAINED = """flight_id = (
+    select flight_id from training.flight_delay_training_set where is_late
+    order by label_known_at, flight_id limit 1 offset 9
+)"""
+
+
 def _oldest(table: str, where: str = "true") -> str:
     return f"known_at = (select min(known_at) from features.{table} where {where}) and {where}"
 
@@ -176,6 +182,29 @@ DEFECTS: dict[str, dict[str, str]] = {
             set last_event_at = last_event_at - interval '1 hour'""",
         "statuses_are_represented": "delete from features.aircraft_rotation where last_status = 'arrived'",
     },
+    "training/flight_delay_training_set": {
+        "no_missing_is_late": f"update training.flight_delay_training_set set is_late = null where {_TRAINED}",
+        "valid_split": f"update training.flight_delay_training_set set split = 'other' where {_TRAINED}",
+        "unique_flight_id": f"""insert into training.flight_delay_training_set
+            select * from training.flight_delay_training_set where {_TRAINED}""",
+        "required_is_complete": f"update training.flight_delay_training_set set split = null where {_TRAINED}",
+        "nothing_from_after_the_prediction": f"""update training.flight_delay_training_set
+            set origin_weather__known_at = prediction_at + interval '1 second' where {_TRAINED}""",
+        "label_is_of_the_future": f"""update training.flight_delay_training_set
+            set prediction_at = label_known_at where {_TRAINED}""",
+        "splits_keep_apart": f"""update training.flight_delay_training_set
+            set split = 'validation' where {_TRAINED}""",
+        "embargo_is_as_wide_as_the_delay": f"""update training.flight_delay_training_set
+            set prediction_at = prediction_at - interval '3 days' where {_TRAINED}""",
+        "label_agrees": f"update training.flight_delay_training_set set is_late = not is_late where {_TRAINED}",
+        "rows_missing_of_spine": f"delete from training.flight_delay_training_set where {_TRAINED}",
+        "rows_not_in_spine": f"""insert into training.flight_delay_training_set
+            select * replace ('none' as flight_id) from training.flight_delay_training_set where {_TRAINED}""",
+        "classes_are_balanced": "update training.flight_delay_training_set set is_late = true",
+        "no_feature_tells_the_label": """update training.flight_delay_training_set
+            set distance_mi = case when is_late then 900 else 100 end""",
+        "origins_are_represented": "delete from training.flight_delay_training_set where origin = 'LGA'",
+    },
     "features/airport_attributes": {
         "valid_altitude_ft": "update features.airport_attributes set altitude_ft = 20000 where airport = 'ABE'",
         "required_is_complete": """update staged.stg_airports set latitude = null where airport = 'ABE';
@@ -275,4 +304,10 @@ COMPANIONS: dict[str, dict[str, set[str]]] = {
     },
     "staged/stg_planes": {"no_missing_tailnum": {"aircraft_as_in_raw"}},
     "features/scheduled_flight_history": {"delays_are_plausible": {"recount_agrees"}},
+    "training/flight_delay_training_set": {
+        "no_missing_is_late": {"label_agrees"},
+        "embargo_is_as_wide_as_the_delay": {"nothing_from_after_the_prediction"},
+        "classes_are_balanced": {"label_agrees"},
+        "origins_are_represented": {"rows_missing_of_spine"},
+    },
 }

@@ -56,7 +56,7 @@ def test_readme_tells_what_the_checks_found_in_the_shipped_data(
 
 
 def test_the_contracts_of_each_layer_cover_every_dimension(contracts: tuple[Contract, ...]) -> None:
-    for layer in ("raw", "staged", "features"):
+    for layer in ("raw", "staged", "features", "training"):
         checks = [check for c in contracts if c.target.table.layer == layer for check in c.checks]
         assert {check.dimension for check in checks} == set(get_args(Dimension))
 

@@ -117,7 +117,7 @@ class RecordedDays:
         """Schema and name of every table there is."""
         found = self.rows(
             "select schema_name, table_name from duckdb_tables() where database_name = 'lake'"
-            " and schema_name in ('staged', 'features')"
+            " and schema_name in ('staged', 'features', 'training')"
         )
         return {(str(schema), str(name)) for schema, name in found}
 

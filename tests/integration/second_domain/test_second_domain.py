@@ -7,6 +7,7 @@ import dagster as dg
 import pytest
 
 from orchestration.definitions import build_definitions
+from orchestration.feature_store.store import FeatureStore
 from orchestration.lakehouse import LakehouseResource
 from orchestration.project import read_project
 from orchestration.settings import PROJECT_DIR, Settings
@@ -41,9 +42,29 @@ def test_the_whole_graph_of_another_domain_runs(works):
         evaluations = result.get_asset_check_evaluations()
     failed = {e.check_name for e in evaluations if not e.passed}
     assert failed == set(), failed
-    assert {e.asset_key.path[0] for e in evaluations} >= {"raw", "staged", "features"}
+    assert {e.asset_key.path[0] for e in evaluations} >= {"raw", "staged", "features", "training"}
     assert rows(works, "select count(*), count(distinct pump) from staged.stg_readings") == [(768, 4)]
     assert rows(works, "select count(*) > 0 from features.pump_pressure") == [(True,)]
+    open_readings = "select count(*) from staged.stg_readings where is_open"
+    assert rows(works, f"select count(*) = ({open_readings}) from training.low_pressure_training_set") == [
+        (True,)
+    ]
+    splits = "select distinct split from training.low_pressure_training_set order by split"
+    assert rows(works, splits) == [("embargo",), ("test",), ("train",), ("validation",)]
+    check_that_python_gives_what_dbt_built(works)
+
+
+def check_that_python_gives_what_dbt_built(works):
+    made = "from training.low_pressure_training_set order by reading_id"
+    spine = f"select reading_id, pump, prediction_at, reading_at {made}"
+    with LakehouseResource.from_settings(works.settings).reader() as con:
+        columns = "reading_id, pump, prediction_at, reading_at, pump_pressure__readings_6h,"
+        columns += "pump_pressure__mean_pressure_6h, readings_per_hour"
+        built = con.execute(f"select {columns} {made}").to_arrow_table()
+    found = FeatureStore.open(works.settings).get_historical_features(
+        spine, "low_pressure", event_timestamp="prediction_at", full_feature_names=True
+    )
+    assert found.to_arrow().to_pylist() == built.to_pylist()
 
 
 def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
@@ -86,10 +107,14 @@ def test_every_asset_has_owner_group_kinds_description_columns_and_lineage(works
         assert node.group_name != "default", key
         assert node.kinds, key
         assert node.description, key
-        if key.path[0] in ("raw", "quarantine", "staged", "features"):
+        if key.path[0] in ("raw", "quarantine", "staged", "features", "training"):
             assert node.metadata["dagster/column_schema"].columns, key
     assert graph.get(dg.AssetKey(["features", "pump_pressure"])).parent_keys == {
         dg.AssetKey(["staged", "stg_readings"])
+    }
+    assert graph.get(dg.AssetKey(["training", "low_pressure_training_set"])).parent_keys == {
+        dg.AssetKey(["staged", "stg_readings"]),
+        dg.AssetKey(["features", "pump_pressure"]),
     }
     assert graph.unexecutable_asset_keys == set()
 

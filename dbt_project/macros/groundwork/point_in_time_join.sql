@@ -1,0 +1,151 @@
+{#-
+    Point-in-time joins: to each row of a spine, of each feature view, the values that were known at the row's
+    prediction time. Plain Jinja, without anything of dbt's: Python renders this very file outside dbt.
+
+    For a row of the spine and a view that is the row of the view with an equal entity, the latest timestamp
+    not after the prediction time, and this no more than the ttl before it. A key that is null equals none.
+    Of rows with one entity and one timestamp the one counts whose values are greatest, compared column
+    by column in the order `order` gives; null is less than any value.
+
+    A view is a dict:
+        name: a name of its own in the join.
+        relation: where its rows are.
+        entity: its entity's columns, each with the spine's column that it has to equal.
+        timestamp: its timestamp column.
+        ttl_seconds: how long its values hold.
+        features: names that its columns get in the join, each with the column.
+        order: all its columns that are neither entity nor timestamp, in the declared order.
+        timestamp_as: optional; a name under which the join has the timestamp of the values.
+
+    Keys and timestamps alone are joined `asof`, and the values fetched for what was found. So no more is
+    sorted than has to be: DuckDB keeps all that an ASOF join sorts in memory, and that of all the joins of a
+    statement at once. It is cheap to see here that a row was found once; were it twice, only its
+    kind are ordered.
+-#}
+
+{#-
+    The CTEs `joined` (and what it needs): the spine's rows, each exactly once, with the values of all views
+    and, over them, the on-demand features.
+
+    spine: a CTE with the entities' columns and `prediction_time`; no column's name begins with an underscore.
+    on_demand: names of further columns, each with its `expression` over all others and its `data_type`.
+-#}
+{% macro point_in_time_join(spine, prediction_time, views, on_demand={}) -%}
+_spine as materialized (
+    select *, row_number() over () as _row from {{ spine }}
+),
+
+{% for view in views -%}
+_{{ view.name }} as (
+    {{ known_values("_spine", prediction_time, view) }}
+),
+
+{% endfor -%}
+_joined as (
+    select
+        _spine.* exclude (_row)
+        {%- for view in views -%},
+        _{{ view.name }}.* exclude (_row)
+        {%- endfor %}
+    from _spine
+    {%- for view in views %}
+    left join _{{ view.name }} on _spine._row = _{{ view.name }}._row
+    {%- endfor %}
+),
+
+joined as (
+    {{ with_on_demand("_joined", on_demand) }}
+)
+{%- endmacro %}
+
+{#- A select that adds the on-demand features to the rows of a join. -#}
+{% macro with_on_demand(joined, on_demand) -%}
+    select
+        *
+        {%- for name, feature in on_demand.items() -%},
+        cast({{ feature.expression }} as {{ feature.data_type }}) as {{ name }}
+        {%- endfor %}
+    from {{ joined }}
+{%- endmacro %}
+
+{#-
+    A select of what one view knew: `_row`, the number of a row of the spine, and the values of the view.
+    Rows for which it knew nothing are not in it; each other is once.
+-#}
+{% macro known_values(spine, prediction_time, view) -%}
+    with
+
+    found as materialized (
+        select
+            spine._row,
+            {%- for key in view.entity.values() %}
+            spine.{{ key }} as _key_{{ loop.index }},
+            {%- endfor %}
+            known.{{ view.timestamp }} as _known_at
+        from {{ spine }} as spine
+        asof inner join (
+            select {{ view.entity.keys() | join(", ") }}, {{ view.timestamp }}
+            from {{ view.relation }}
+            where
+                {{ view.timestamp }} <= (select max(spine.{{ prediction_time }}) from {{ spine }} as spine)
+                and {{ view.timestamp }} >= (
+                    select min(spine.{{ prediction_time }}) from {{ spine }} as spine
+                ) - interval '{{ view.ttl_seconds }} seconds'
+        ) as known
+            on
+                {%- for column, key in view.entity.items() %}
+                spine.{{ key }} = known.{{ column }} and
+                {%- endfor %}
+                spine.{{ prediction_time }} >= known.{{ view.timestamp }}
+        where known.{{ view.timestamp }} >= spine.{{ prediction_time }} - interval '{{ view.ttl_seconds }} seconds'
+    ),
+
+    fetched as materialized (
+        select
+            found._row,
+            count(*) as _times,
+            any_value(found._known_at) as _known_at
+            {%- for name, column in view.features.items() -%},
+            any_value(known.{{ column }}) as {{ name }}
+            {%- endfor %}
+        from {{ view.relation }} as known
+        inner join found on {{ is_found_row(view) }}
+        group by found._row
+    ),
+
+    greatest_of_several as (
+        select
+            found._row,
+            found._known_at
+            {%- for name, column in view.features.items() -%},
+            known.{{ column }} as {{ name }}
+            {%- endfor %}
+        from {{ view.relation }} as known
+        inner join found on {{ is_found_row(view) }}
+        where found._row in (select _row from fetched where _times > 1)
+        qualify row_number() over (
+            partition by found._row
+            order by
+                {%- for column in view.order %}
+                known.{{ column }} desc nulls last{{ "," if not loop.last }}
+                {%- endfor %}
+        ) = 1
+    )
+
+    select {{ found_columns(view) }} from fetched where _times = 1
+    union all
+    select {{ found_columns(view) }} from greatest_of_several
+{%- endmacro %}
+
+{% macro is_found_row(view) -%}
+    {%- for column in view.entity -%}
+    known.{{ column }} = found._key_{{ loop.index }} and {# -#}
+    {%- endfor -%}
+    known.{{ view.timestamp }} = found._known_at
+{%- endmacro %}
+
+{% macro found_columns(view) -%}
+    _row
+    {%- if view.get("timestamp_as") %}, _known_at as {{ view.timestamp_as }}{% endif -%}
+    {%- for name in view.features %}, {{ name }}{% endfor -%}
+{%- endmacro %}

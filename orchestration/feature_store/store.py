@@ -1,0 +1,58 @@
+"""``FeatureStore``: the one class through which Python reads features.
+
+What belongs here: opening the project and handing on to what does the work. What does not: the work.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+
+from orchestration.declarations import RoleView
+from orchestration.feature_store.offline import EVENT_TIMESTAMP, RetrievalJob, get_historical_features
+from orchestration.feature_store.spines import Spine
+from orchestration.feature_store.views import Catalog, Role, build_catalog
+from orchestration.lakehouse import LakehouseResource
+from orchestration.project import Project, read_project
+from orchestration.settings import Settings
+
+
+class FeatureStore:
+    """The features of a project."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.lakehouse = LakehouseResource.from_settings(project.settings)
+
+    @classmethod
+    def open(cls, settings: Settings | None = None) -> "FeatureStore":
+        """The feature store of the project that the settings, or else the environment's, name."""
+        return cls(read_project(settings or Settings()))
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Every declared view and service."""
+        return build_catalog(self.project.declarations)
+
+    def get_historical_features(
+        self,
+        entity_df: Spine,
+        features: Sequence[str] | str,
+        *,
+        roles: Mapping[str, Role | RoleView] | None = None,
+        event_timestamp: str = EVENT_TIMESTAMP,
+        as_of: datetime | None = None,
+        snapshot: int | None = None,
+        full_feature_names: bool = False,
+    ) -> RetrievalJob:
+        """Each row of ``entity_df`` with what was known at its instant; see ``offline``."""
+        return get_historical_features(
+            self.catalog,
+            self.lakehouse,
+            entity_df,
+            features,
+            roles=roles,
+            event_timestamp=event_timestamp,
+            as_of=as_of,
+            snapshot=snapshot,
+            full_feature_names=full_feature_names,
+        )
