@@ -5,7 +5,9 @@ What belongs here: uvicorn, sockets, TLS. What does not: requests.
 
 import ipaddress
 import logging
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -76,7 +78,10 @@ def serve(settings: Settings, make_app: Callable[[], Any]) -> None:
         ssl_keyfile=settings.server_tls_key,
     )
     if settings.server_workers == 1:
-        uvicorn.Server(config).run()
+        # Once it has stopped, uvicorn raises the signal again: that it was told to stop is no failure.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run()
         return
     socket = config.bind_socket()
     try:
