@@ -27,7 +27,7 @@ bench: $(STAMP)  ## Measure what README's performance table says
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## Delete all data, caches and the virtual environment
-	rm -rf data $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .logs_queue *.egg-info build
+	rm -rf data $(VENV) .feast .pytest_cache .mypy_cache .ruff_cache .hypothesis .logs_queue *.egg-info build
 	find orchestration tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(STAMP)
