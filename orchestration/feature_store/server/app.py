@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 import orjson
 
+from orchestration.feature_store.discovery import Facts
 from orchestration.feature_store.server.access import Access, Caller
 from orchestration.feature_store.server.access_log import AccessLog
 from orchestration.feature_store.server.metrics import CONTENT_TYPE, Metrics
 from orchestration.feature_store.server.openapi import describe
+from orchestration.feature_store.server.pages import Page, Pages
 from orchestration.feature_store.server.refusal import Header, Refusal
 from orchestration.feature_store.server.wire import (
     ON_DEMAND,
@@ -87,6 +89,7 @@ class Parts:
         access: Who may do what.
         metrics: What is counted.
         access_log: Where requests are written down.
+        facts: What the catalog tells now; the same object until that changes. Runs in a thread.
         close: Gives up what the parts hold.
     """
 
@@ -99,6 +102,7 @@ class Parts:
     access: Access
     metrics: Metrics
     access_log: AccessLog
+    facts: Callable[[], Facts]
     close: Callable[[], None]
 
 
@@ -162,7 +166,10 @@ class FeatureServer:
             "/ready": Route("GET", self._ready, is_open=True),
             "/metrics": Route("GET", self._get_metrics),
             "/openapi.json": Route("GET", self._openapi),
+            "/catalog": Route("GET", self._catalog),
+            "/catalog.json": Route("GET", self._catalog_json),
         }
+        self._pages = Pages(parts.facts)
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request, or start and stop with the server."""
@@ -337,17 +344,43 @@ class FeatureServer:
     async def _openapi(self, call: Call) -> Reply:
         return Reply(200, self._document)
 
+    async def _catalog(self, call: Call) -> Reply:
+        return _page(await asyncio.to_thread(self._pages.html, call.caller.views), call)
+
+    async def _catalog_json(self, call: Call) -> Reply:
+        return _page(await asyncio.to_thread(self._pages.json, call.caller.views), call)
+
 
 _NOBODY = Caller("-", frozenset(), frozenset(), None)
 """Who has shown no key, or no right one."""
 
-ROUTES = ("/get-online-features", "/push", "/health", "/ready", "/metrics", "/openapi.json", OTHER)
+ROUTES = (
+    "/get-online-features",
+    "/push",
+    "/health",
+    "/ready",
+    "/metrics",
+    "/openapi.json",
+    "/catalog",
+    "/catalog.json",
+    OTHER,
+)
 """Under which names requests are counted."""
 
 
 def counted_views(catalog: Catalog) -> list[str]:
     """Under which names values are counted."""
     return [*catalog.views, ON_DEMAND]
+
+
+def _page(page: Page, call: Call) -> Reply:
+    """A page, packed if the caller unpacks, or word that the caller has it."""
+    headers = list(page.headers)
+    if call.headers.get(b"if-none-match") == page.etag:
+        return Reply(304, b"", page.content_type, headers)
+    if b"gzip" in call.headers.get(b"accept-encoding", b""):
+        return Reply(200, page.packed, page.content_type, [*headers, (b"content-encoding", b"gzip")])
+    return Reply(200, page.body, page.content_type, headers)
 
 
 def _check_host(headers: Mapping[bytes, bytes]) -> None:

@@ -185,6 +185,8 @@ def describe(catalog: Catalog, sources: Collection[str], settings: Settings) -> 
             "/ready": _get("Whether features can be read.", "application/json", is_open=True, more=not_ready),
             "/metrics": _get("Counters in Prometheus's text format.", "text/plain"),
             "/openapi.json": _get("This document.", "application/json"),
+            "/catalog": _get("What the caller may read: a page to search.", "text/html"),
+            "/catalog.json": _get("The same facts as data.", "application/json"),
         },
         "components": {
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},

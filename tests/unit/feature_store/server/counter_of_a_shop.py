@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from orchestration.declarations import DeclaredColumn, Exposure, ExposureMeta, FeatureService
+from orchestration.feature_store.discovery import Facts
 from orchestration.feature_store.server import (
     ROUTES,
     Access,
@@ -160,6 +161,7 @@ class Shop:
     metrics: Metrics
     pushed: list[Any] = field(default_factory=list)
     unready: list[str] = field(default_factory=list)
+    facts: Facts = field(default_factory=lambda: Facts(NOW, "http://127.0.0.1:3000", (), ()))
 
     def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
@@ -183,7 +185,7 @@ def open_shop(folder: Path, **settings: Any) -> Shop:
     parts = Parts(
         settings=platform, catalog=CATALOG, reader=shelf, unready=lambda: shop.unready, push=push,
         sources=sources, access=access, metrics=metrics, access_log=AccessLog(platform.server_access_log),
-        close=lambda: None,
+        facts=lambda: shop.facts, close=lambda: None,
     )  # fmt: skip
     shop = Shop(FeatureServer(parts), shelf, folder / "access.jsonl", metrics)
     return shop
