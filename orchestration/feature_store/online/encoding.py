@@ -18,6 +18,8 @@ from uuid import UUID
 from orchestration.declarations import DeclaredColumn, canonical, decimal_shape
 from orchestration.feature_store.views import View
 
+Pair = tuple[bytes, bytes]
+"""A key and its value."""
 NOT_STORED = -(2**63)
 """Stands for the timestamp of an entity that is not in the store."""
 _DAY = 86_400_000_000
@@ -28,6 +30,12 @@ _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 class SchemaMismatchError(RuntimeError):
     """The stored values were written for another declaration of the view than the reader has."""
+
+    def __init__(self, view: str, found: str, expected: str) -> None:
+        super().__init__(
+            f"online store of {view}: found values of schema {found}, expected {expected}: materialize "
+            f"online_store/{view}, and restart servers that hold an older declaration"
+        )
 
 
 class UnsupportedTypeError(ValueError):
@@ -210,8 +218,4 @@ class Layout:
                         column[row] = None
 
     def _mismatch(self) -> SchemaMismatchError:
-        return SchemaMismatchError(
-            f"online store of {self.view.name}: found values of another schema, expected "
-            f"{self.view.schema_hash}: the declaration and the store differ; materialize online_store/"
-            f"{self.view.name}, and restart servers that hold an older declaration"
-        )
+        return SchemaMismatchError(self.view.name, "unknown", self.view.schema_hash)

@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestration.declarations import canonical
-from orchestration.feature_store.online.encoding import Kind, Layout
+from orchestration.feature_store.online.encoding import Kind, Layout, Pair
 from orchestration.feature_store.online.keys import MAX_KEY_BYTES, EntityKeys, shortened
 from orchestration.feature_store.views import View
 from orchestration.sql import identifier
 
-Pair = tuple[bytes, bytes]
-"""A key and its value."""
 BATCH_ROWS = 50_000
 
 _NUMPY = {"?": "u1", "b": "i1", "h": "<i2", "i": "<i4", "q": "<i8", "B": "u1", "H": "<u2", "I": "<u4",
