@@ -79,6 +79,14 @@ class Settings(BaseSettings):
         "2GB", description="Memory of one DuckDB instance before it spills to data_dir/tmp."
     )
 
+    online_store_redis_url: SecretStr | None = Field(
+        None,
+        description="redis:// or rediss:// address of the online store; unset: LMDB under data_dir.",
+    )
+    online_store_redis_prefix: str = Field(
+        "groundwork", description="What its keys begin with, so that several platforms can share a server."
+    )
+
     clock: ClockMode | None = Field(None, description="wall or replay; unset: what dbt_project.yml declares.")
     replay_at: AwareDatetime | None = Field(
         None, description="The instant the replay clock stands at (ISO 8601 with offset)."
@@ -144,6 +152,11 @@ class Settings(BaseSettings):
     def lake_dir(self) -> Path:
         """Folder of the embedded lakehouse."""
         return self.data_dir / "lake"
+
+    @cached_property
+    def online_dir(self) -> Path:
+        """Folder of the embedded online store."""
+        return self.data_dir / "online"
 
     @cached_property
     def tmp_dir(self) -> Path:

@@ -13,16 +13,15 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.declarations import Table
-from orchestration.ingestion.casts import canonical
+from orchestration.declarations import Table, canonical
 from orchestration.ingestion.contract import casts, check_columns
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.readers import masked_columns
 from orchestration.ingestion.reading import Reading
-from orchestration.ingestion.sql import identifier, literal
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import Attachment
 from orchestration.partitions import Window
+from orchestration.sql import identifier, literal
 
 _INSTANTS = {"timestamptz", "timestamp with time zone", "timestamp", "date", "timestamp_s", "timestamp_ms"}
 _NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double"}

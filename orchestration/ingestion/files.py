@@ -23,12 +23,12 @@ from orchestration.ingestion.quarantine import SCHEMA
 from orchestration.ingestion.raw_table import RawTable, Stamp
 from orchestration.ingestion.readers import read_csv, read_jsonl, read_parquet
 from orchestration.ingestion.reading import Reading
-from orchestration.ingestion.sql import literal
 from orchestration.ingestion.uris import Item, Place, folder_pattern, has_suffix, local_items
 from orchestration.lakehouse import LakehouseResource, current_snapshot, row_count
 from orchestration.lakehouse.tables import relation
 from orchestration.partitions import Window
 from orchestration.settings import Settings
+from orchestration.sql import literal
 
 READERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Table, Path, str], Reading]] = {
     "csv": read_csv,

@@ -17,9 +17,9 @@ from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.quarantine import Faulty, Quarantine, bad_row, check_share, collect
 from orchestration.ingestion.raw_table import Change, RawTable, Stamp
 from orchestration.ingestion.reading import Reading
-from orchestration.ingestion.sql import identifier
 from orchestration.lakehouse import is_lock_conflict
 from orchestration.partitions import Window, day_window
+from orchestration.sql import identifier
 
 _UNREADABLE = (
     duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException, duckdb.OutOfRangeException,

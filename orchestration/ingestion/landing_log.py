@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from orchestration.ingestion.sql import literal
 from orchestration.lakehouse import table_exists
 from orchestration.lakehouse.tables import relation
 from orchestration.partitions import Window
+from orchestration.sql import literal
 
 SCHEMA, NAME = "ops", "landings"
 LANDINGS = relation(SCHEMA, NAME)

@@ -22,10 +22,10 @@ from orchestration.ingestion.delivery import deliver, unpack
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.files import READERS, temporary_folder
 from orchestration.ingestion.quarantine import SCHEMA, bad_row
-from orchestration.ingestion.sql import identifier, literal
 from orchestration.ingestion.uris import Item, Place, find_place, local_items, looks_like_many
 from orchestration.partitions import PARTITION_FORMAT, partitions_def
 from orchestration.settings import Clock, Settings
+from orchestration.sql import identifier, literal
 
 INTERVAL_SECONDS = 30
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"

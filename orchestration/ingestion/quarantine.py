@@ -13,10 +13,10 @@ from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.raw_table import Stamp
 from orchestration.ingestion.readers import MAX_REJECTS
 from orchestration.ingestion.reading import Reading
-from orchestration.ingestion.sql import identifier, literal
 from orchestration.lakehouse import table_exists
 from orchestration.lakehouse.tables import relation
 from orchestration.partitions import day_window
+from orchestration.sql import identifier, literal
 
 SCHEMA = "quarantine"
 MAX_RAW_TEXT = 10_000

@@ -9,13 +9,12 @@ from datetime import datetime
 
 import duckdb
 
-from orchestration.declarations import Table
-from orchestration.ingestion.casts import canonical
+from orchestration.declarations import Table, canonical
 from orchestration.ingestion.faults import IngestFault
-from orchestration.ingestion.sql import identifier, literal
 from orchestration.lakehouse import describe_table
 from orchestration.lakehouse.tables import relation
 from orchestration.partitions import Window
+from orchestration.sql import identifier, literal
 
 STAMPS = {
     "_source_uri": "varchar",

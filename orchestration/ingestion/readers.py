@@ -17,7 +17,7 @@ from orchestration.ingestion.contract import carrier_casts, casts, check_columns
 from orchestration.ingestion.delivery import MAX_LINE, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.reading import Reading
-from orchestration.ingestion.sql import identifier, listing, literal
+from orchestration.sql import identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""

@@ -11,7 +11,7 @@ import duckdb
 
 from orchestration.ingestion.casts import Cast
 from orchestration.ingestion.delivery import TextFacts
-from orchestration.ingestion.sql import identifier, literal
+from orchestration.sql import identifier, literal
 
 
 @dataclass(frozen=True)

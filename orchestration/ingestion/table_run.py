@@ -17,10 +17,10 @@ from orchestration.ingestion.files import Outcome, Run, count_totals
 from orchestration.ingestion.landing import Landed, Terms, Untidy, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.raw_table import RawTable, Stamp
-from orchestration.ingestion.sql import identifier, literal
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import table_exists
 from orchestration.partitions import Window, day_window
+from orchestration.sql import identifier, literal
 
 
 def declared_span(partition: Partition) -> Window:

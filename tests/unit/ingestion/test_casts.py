@@ -7,7 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.ingestion.casts import Cast, canonical, carrier, from_carrier, from_text, from_typed
+from orchestration.declarations import canonical
+from orchestration.ingestion.casts import Cast, carrier, from_carrier, from_text, from_typed
 
 AT = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
