@@ -6,13 +6,16 @@ STAMP   := $(VENV)/.installed
 UV      := 0.13.8
 
 .DEFAULT_GOAL := run
-.PHONY: run ui test lint bench clean install
+.PHONY: run ui serve test lint bench clean install
 
 run: $(STAMP)  ## Materialize the whole graph with every check
 	@$(BIN)/groundwork run $(ARGS)
 
 ui: $(STAMP)  ## Serve the UI on http://127.0.0.1:3000
 	@$(BIN)/groundwork ui $(ARGS)
+
+serve: $(STAMP)  ## Serve features on http://127.0.0.1:6566
+	@$(BIN)/groundwork serve $(ARGS)
 
 test: $(STAMP)  ## Run every test
 	@$(BIN)/pytest $(ARGS)

@@ -16,6 +16,7 @@ import duckdb
 from orchestration.declarations import DeclaredColumn
 from orchestration.feature_store.views import View
 from orchestration.lakehouse.tables import describe_table, relation
+from orchestration.sql import identifier
 
 Shape = Literal["numbers", "instants", "booleans", "categories", "hidden"]
 
@@ -79,10 +80,6 @@ class ViewProfile:
     features: dict[str, FeatureProfile]
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def shape_of(column: DeclaredColumn) -> Shape:
     """How the values of a column are shown."""
     base = column.data_type.split("(")[0].strip().lower()
@@ -98,7 +95,7 @@ def shape_of(column: DeclaredColumn) -> Shape:
 
 
 def _number(column: DeclaredColumn) -> str:
-    name = _quoted(column.name)
+    name = identifier(column.name)
     if shape_of(column) == "instants":
         return f"epoch({name})"
     if column.data_type in ("double", "float", "real"):
@@ -108,7 +105,7 @@ def _number(column: DeclaredColumn) -> str:
 
 def _facts(column: DeclaredColumn) -> str:
     """A struct of what one scan tells of a column."""
-    name, shape = _quoted(column.name), shape_of(column)
+    name, shape = identifier(column.name), shape_of(column)
     parts = [f"'values': count({name})"]
     if shape == "booleans":
         parts.append(f"'true': count_if({name})")
@@ -133,11 +130,11 @@ def profile(con: duckdb.DuckDBPyConnection, view: View) -> ViewProfile | None:
     if not stored.issuperset([*view.keys, view.timestamp, *(f.name for f in view.features)]):
         return None
     table = relation(view.schema, view.table)
-    keys = ", ".join(map(_quoted, view.keys))
+    keys = ", ".join(map(identifier, view.keys))
     selected = [
         "count(*)",
         f"approx_count_distinct(({keys}))",
-        f"epoch_us(max({_quoted(view.timestamp)}))",
+        f"epoch_us(max({identifier(view.timestamp)}))",
         *map(_facts, view.features),
     ]
     rows, entities, newest, *facts = con.execute(f"select {', '.join(selected)} from {table}").fetchall()[0]
@@ -169,7 +166,7 @@ def _categories(
     """How often each value occurs, of the columns with few: a second scan, of these only."""
     columns = [column for column, facts in found.items() if _is_told_by_value(column, facts)]
     if columns:
-        counts = ", ".join(f"histogram({_quoted(column.name)})" for column in columns)
+        counts = ", ".join(f"histogram({identifier(column.name)})" for column in columns)
         row = con.execute(f"select {counts} from {table}").fetchall()[0]
         yield from ((column.name, values or {}) for column, values in zip(columns, row, strict=True))
 
@@ -196,7 +193,9 @@ def _feature(
         bars = tuple(Bar(str(value), counted[value] / values) for value in sorted(counted))
     else:
         bars = tuple(_bins(quantiles))
-    return FeatureProfile(shape, nulls, distinct, facts["low"], quantiles[_MEDIAN], facts["high"], bars)
+    # Between two whole numbers the digest interpolates.
+    median = round(quantiles[_MEDIAN]) if column.data_type in _WHOLE else quantiles[_MEDIAN]
+    return FeatureProfile(shape, nulls, distinct, facts["low"], median, facts["high"], bars)
 
 
 def _most_frequent(counted: dict[Any, int], values: int) -> Iterator[Bar]:

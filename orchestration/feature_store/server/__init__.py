@@ -12,7 +12,6 @@ from orchestration.feature_store.server.app import (
     Parts,
     PushFault,
     Reader,
-    Unserved,
     counted_views,
 )
 from orchestration.feature_store.server.metrics import Metrics
@@ -31,7 +30,6 @@ __all__ = [
     "PushFault",
     "Reader",
     "ServingFault",
-    "Unserved",
     "check_exposure",
     "counted_views",
     "new_key",

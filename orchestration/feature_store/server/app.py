@@ -16,6 +16,14 @@ from typing import Any, Protocol
 import orjson
 
 from orchestration.feature_store.discovery import Facts
+from orchestration.feature_store.online.encoding import SchemaMismatchError
+from orchestration.feature_store.online.keys import EntityTypeError
+from orchestration.feature_store.online.reading import (
+    FeatureNameError,
+    RequestValueError,
+    UnservedViewError,
+)
+from orchestration.feature_store.online.store import NotMaterializedError
 from orchestration.feature_store.server.access import Access, Caller
 from orchestration.feature_store.server.access_log import AccessLog
 from orchestration.feature_store.server.metrics import CONTENT_TYPE, Metrics
@@ -60,15 +68,7 @@ class Reader(Protocol):
         *,
         full_feature_names: bool = False,
     ) -> Answer:
-        """The features of some entities.
-
-        Raises:
-            ValueError: A value is none of its column's type.
-        """
-
-
-class Unserved(Exception):
-    """The online store cannot answer now; the message says why and what mends it."""
+        """See ``OnlineReader.get_online_features``."""
 
 
 class PushFault(Exception):
@@ -283,9 +283,9 @@ class FeatureServer:
             answer = await self._reader.get_online_features_async(
                 plan.features, columns, full_feature_names=request.full_feature_names
             )
-        except ValueError as fault:
+        except (EntityTypeError, RequestValueError, FeatureNameError, UnservedViewError) as fault:
             raise Refusal(422, str(fault)) from fault
-        except Unserved as fault:
+        except (NotMaterializedError, SchemaMismatchError) as fault:
             raise Refusal(503, str(fault)) from fault
         self._count(answer, plan, request.rows)
         body = encode(answer, plan, request.entities)

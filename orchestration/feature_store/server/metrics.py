@@ -7,10 +7,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server.counters import Counters
 
 STATUSES = (200, 304, 400, 401, 403, 404, 405, 413, 415, 421, 422, 429, 500, 503)
-VALUE_STATUSES = ("PRESENT", "NULL_VALUE", "NOT_FOUND", "OUTSIDE_MAX_AGE")
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds of a request's seconds; whatever took longer is in one more."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -37,8 +37,8 @@ def _nanoseconds(route: str) -> str:
     return f"{_SECONDS}:{route}:sum"
 
 
-def _value(view: str, status: str) -> str:
-    return f'groundwork_server_values_total{{view="{view}",status="{status}"}}'
+def _value(view: str, status: Status) -> str:
+    return f'groundwork_server_values_total{{view="{view}",status="{status.value}"}}'
 
 
 def _pushed(source: str) -> str:
@@ -79,7 +79,7 @@ class Metrics:
             names += [_bucket(route, n) for n in range(len(BUCKETS) + 1)]
             names.append(_nanoseconds(route))
         names.append(_ROWS)
-        names += [_value(view, status) for view in views for status in VALUE_STATUSES]
+        names += [_value(view, status) for view in views for status in Status]
         names += [_pushed(source) for source in sources]
         names += [_rate(caller) for caller in callers]
         # A restarted worker takes a row before the one it follows has ended.
@@ -88,7 +88,7 @@ class Metrics:
         self._request = {(r, s): index[_request(r, s)] for r in routes for s in STATUSES}
         self._seconds = {r: index[_bucket(r, 0)] for r in routes}
         self._rows = index[_ROWS]
-        self.values = {view: {s: index[_value(view, s)] for s in VALUE_STATUSES} for view in views}
+        self.values = {view: {s: index[_value(view, s)] for s in Status} for view in views}
         """By view and status, the cell that ``add`` takes."""
         self._pushed = {source: index[_pushed(source)] for source in sources}
         self._rate = {caller: index[_rate(caller)] for caller in callers}

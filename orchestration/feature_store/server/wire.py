@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import orjson
 
 from orchestration.declarations import DeclaredColumn
+from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server.refusal import Refusal
 from orchestration.feature_store.views import Catalog, Role, Service, UnknownFeatureError, Wanted
 
@@ -38,7 +39,7 @@ _PLANS_KEPT = 1_000
 
 
 class Answer(Protocol):
-    """What a reader gives: join keys first, then the features in the order asked for, column by column."""
+    """What a reader gives, column by column: join keys and request values, then features as asked for."""
 
     @property
     def feature_names(self) -> Sequence[str]:
@@ -49,8 +50,8 @@ class Answer(Protocol):
         """A value for each entity row."""
 
     @property
-    def statuses(self) -> Sequence[Sequence[str]]:
-        """PRESENT, NULL_VALUE, NOT_FOUND or OUTSIDE_MAX_AGE for each entity row."""
+    def statuses(self) -> Sequence[Sequence[Status]]:
+        """What the value of each entity row means."""
 
     @property
     def event_timestamps(self) -> Sequence[Sequence[datetime | None]]:

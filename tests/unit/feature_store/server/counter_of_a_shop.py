@@ -12,6 +12,8 @@ from typing import Any
 
 from orchestration.declarations import DeclaredColumn, Exposure, ExposureMeta, FeatureService
 from orchestration.feature_store.discovery import Facts
+from orchestration.feature_store.online.keys import EntityTypeError
+from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server import (
     ROUTES,
     Access,
@@ -119,7 +121,7 @@ class Shelf:
         rows = len(next(iter(entity_rows.values())))
         names: list[str] = list(keys)
         values: list[list[Any]] = [list(entity_rows[key]) for key in keys]
-        statuses = [["PRESENT"] * rows for _ in keys]
+        statuses = [[Status.PRESENT] * rows for _ in keys]
         instants: list[list[datetime | None]] = [[None] * rows for _ in keys]
         for one in wanted:
             found = [self._look(one.role, one.feature.name, entity_rows, row) for row in range(rows)]
@@ -129,7 +131,7 @@ class Shelf:
         for name in held.declared.on_demand if held else ():
             names.append(name)
             values.append([1.5] * rows)
-            statuses.append(["PRESENT"] * rows)
+            statuses.append([Status.PRESENT] * rows)
             instants.append([SINCE] * rows)
         return SimpleNamespace(
             feature_names=names, values=values, statuses=statuses, event_timestamps=instants
@@ -137,18 +139,18 @@ class Shelf:
 
     def _look(
         self, role: Role, feature: str, rows: Mapping[str, Sequence[Any]], row: int
-    ) -> tuple[Any, str, datetime | None]:
+    ) -> tuple[Any, Status, datetime | None]:
         for key, declared in zip(role.join_keys, role.view.entity, strict=True):
             if declared.data_type == "bigint" and type(rows[key][row]) is not int:
-                raise ValueError(f"{key}: found a text, expected bigint")
+                raise EntityTypeError(f"{key}: found a text, expected bigint")
         found = VALUES.get((role.view.name, tuple(rows[key][row] for key in role.join_keys)))
         if found is None:
-            return None, "NOT_FOUND", None
+            return None, Status.NOT_FOUND, None
         at, values = found
         if NOW - at > role.view.ttl:
-            return None, "OUTSIDE_MAX_AGE", at
+            return None, Status.OUTSIDE_MAX_AGE, at
         value = values[feature]
-        return value, "NULL_VALUE" if value is None else "PRESENT", at
+        return value, Status.NULL_VALUE if value is None else Status.PRESENT, at
 
 
 @dataclass

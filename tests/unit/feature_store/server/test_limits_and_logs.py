@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from orchestration.feature_store.server import Unserved
+from orchestration.feature_store.online.store import NotMaterializedError
 from orchestration.feature_store.server.counters import Counters
 from tests.unit.feature_store.server.counter_of_a_shop import ask, call, open_shop
 
@@ -97,7 +97,7 @@ def test_health_is_the_process_and_ready_is_the_store(shop):
 
 
 def test_a_store_that_cannot_answer_is_a_503_and_a_fault_of_the_server_a_500_without_details(shop):
-    shop.shelf.fault = Unserved("online store of buyers: found nothing")
+    shop.shelf.fault = NotMaterializedError("buyers")
     assert ask(shop, ["buyers:orders"], {"buyer": [1]}).status == 503
     shop.shelf.fault = KeyError("a detail")
     got = ask(shop, ["buyers:orders"], {"buyer": [1]})
