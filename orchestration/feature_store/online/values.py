@@ -1,8 +1,9 @@
 """Python values as SQL text of a declared type, without bound parameters.
 
-What belongs here: single values on their way into a DuckDB statement. What does not: statements.
+What belongs here: values on their way into a DuckDB statement. What does not: statements.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -10,27 +11,23 @@ from typing import Any
 from orchestration.sql import literal
 
 
-def _quoted(text: str) -> str:
-    # DuckDB ends a statement at a NUL.
-    return "(" + " || chr(0) || ".join(literal(part) for part in text.split("\0")) + ")"
-
-
-def typed_literal(value: Any, data_type: str) -> str:
-    """A value as an expression of a DuckDB type; DuckDB raises if it is none of that type's."""
+def _text(value: Any) -> str:
+    """A value as SQL that any type's cast reads; quoted, as a bare 0.1 would be a decimal first."""
     match value:
         case None:
-            text = "null"
-        case bool():
-            text = str(value).lower()
+            return "null"
         case bytes():
-            text = f"unhex('{value.hex()}')"
+            return f"unhex('{value.hex()}')"
         case datetime() | date() | time():
-            text = literal(value.isoformat())
+            return literal(value.isoformat())
         case Decimal():
-            text = literal(f"{value:f}")
-        case str():
-            text = _quoted(value)
+            return literal(f"{value:f}")
+        case str() if "\0" in value:  # where DuckDB would end the statement
+            return " || chr(0) || ".join(map(literal, value.split("\0")))
         case _:
-            # Quoted: bare, 0.1 is a decimal, and a decimal becomes a double less exactly than a text does.
-            text = literal(str(value))
-    return f"cast({text} as {data_type})"
+            return literal(str(value))
+
+
+def typed_list(values: Iterable[Any], data_type: str) -> str:
+    """Values as an expression of a list of a DuckDB type; DuckDB raises if one is none of that type's."""
+    return f"cast([{', '.join(map(_text, values))}] as {data_type}[])"

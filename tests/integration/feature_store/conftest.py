@@ -32,5 +32,12 @@ def open_store(request, tmp_path):
 
 
 @pytest.fixture
-def store(open_store):
+def any_store(open_store):
+    """The online store, once in LMDB and once in Redis."""
     return open_store()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """The embedded online store, for what does not depend on where values are."""
+    return LmdbStore(tmp_path / "online")

@@ -45,11 +45,11 @@ def test_the_first_time_everything_is_written(lake, store):
     assert lake.stored(store)["a", 1] == (at(2), 2.5, None, 2)
 
 
-def test_only_changed_entities_are_written_afterwards(lake, store):
+def test_only_changed_entities_are_written_afterwards(lake, any_store):
     lake.insert(*[("a", n, 1, n, "x", n) for n in range(50)])
-    first = brought_up(lake, store)
+    first = brought_up(lake, any_store)
     lake.insert(("a", 7, 2, 9.5, "new", 1), ("a", 99, 1, 1.0, "more", 1), ("a", 7, 3, 9.9, "newest", 2))
-    done = brought_up(lake, store)
+    done = brought_up(lake, any_store)
     assert counts(done) == ("changes", 2, 0, 0)
     assert (done.from_snapshot, done.to_snapshot) == (first.to_snapshot, lake.snapshot)
 
@@ -70,23 +70,23 @@ def test_a_late_row_is_skipped(lake, store):
     assert counts(brought_up(lake, store)) == ("changes", 0, 1, 0)
 
 
-def test_an_entity_whose_newest_row_was_deleted_falls_back(lake, store):
+def test_an_entity_whose_newest_row_was_deleted_falls_back(lake, any_store):
     lake.insert(
         ("a", 1, 1, 1, "old", 1),
         ("a", 1, 2, 2, "mid", 2),
         ("a", 1, 3, 3, "new", 3),
         ("b", 1, 1, 1, "only", 1),
     )
-    brought_up(lake, store)
+    brought_up(lake, any_store)
     lake.run("delete from {t} where note in ('new', 'mid')")
-    assert counts(brought_up(lake, store)) == ("changes", 1, 0, 0)
+    assert counts(brought_up(lake, any_store)) == ("changes", 1, 0, 0)
     lake.run("delete from {t} where pump = 'b'")
-    assert counts(brought_up(lake, store)) == ("changes", 0, 0, 1)
+    assert counts(brought_up(lake, any_store)) == ("changes", 0, 0, 1)
     lake.insert(("b", 1, 0, 9, "back, though older", 1))
-    assert counts(brought_up(lake, store)) == ("changes", 1, 0, 0)
+    assert counts(brought_up(lake, any_store)) == ("changes", 1, 0, 0)
     lake.run("delete from {t}")
-    brought_up(lake, store)
-    assert store.size("levels") == 0
+    brought_up(lake, any_store)
+    assert any_store.size("levels") == 0
 
 
 def test_an_old_row_that_was_deleted_changes_nothing(lake, store):
@@ -150,17 +150,17 @@ def test_a_row_appears_when_the_clock_passes_it(lake, store):
     assert counts(brought_up(lake, store, 12)) == ("changes", 3, 0, 0)
 
 
-def test_as_of_rebuilds_what_was_known_then(lake, store):
+def test_as_of_rebuilds_what_was_known_then(lake, any_store):
     lake.insert(("a", 1, 1, 1, "one", 1), ("a", 1, 5, 2, "five", 1))
     then = lake.snapshot
-    brought_up(lake, store)
+    brought_up(lake, any_store)
     lake.insert(("a", 1, 3, 9, "late", 1))
-    done = lake.materialize(store, 4, full=True)
+    done = lake.materialize(any_store, 4, full=True)
     assert (done.mode, done.reason) == ("rebuild", "asked for")
-    assert lake.stored(store) == {("a", 1): (at(3), 9.0, "late", 1)}
-    lake.materialize(store, 4, full=True, snapshot=then)
-    assert lake.stored(store) == {("a", 1): (at(1), 1.0, "one", 1)}
-    assert brought_up(lake, store).mode == "changes"
+    assert lake.stored(any_store) == {("a", 1): (at(3), 9.0, "late", 1)}
+    lake.materialize(any_store, 4, full=True, snapshot=then)
+    assert lake.stored(any_store) == {("a", 1): (at(1), 1.0, "one", 1)}
+    assert brought_up(lake, any_store).mode == "changes"
 
 
 def test_a_clock_that_went_back_means_a_rebuild(lake, store):
@@ -229,7 +229,7 @@ def test_a_view_without_a_table_is_an_error(lake, store):
         lake.materialize(store)
 
 
-def test_whatever_happens_the_store_follows(tmp_path, store):
+def test_whatever_happens_the_store_follows(tmp_path, any_store):
     lake, chance = Lake(tmp_path / "data"), random.Random(11)
     clock = 10
     for _ in range(25):
@@ -255,27 +255,27 @@ def test_whatever_happens_the_store_follows(tmp_path, store):
                     lake.run("create or replace temp table kept as from {t} where pump = 'a'",
                              "delete from {t} where pump = 'a'", "insert into {t} from kept")  # fmt: skip
         clock += chance.choice([0, 0, 1, 4])
-        done = brought_up(lake, store, clock)
+        done = brought_up(lake, any_store, clock)
         assert done.mode == "changes" or done.reason == "never materialized"
     lake.con.close()
 
 
-def test_the_check_sees_a_wrong_value_a_missing_entity_and_one_too_many(lake, store):
+def test_the_check_sees_a_wrong_value_a_missing_entity_and_one_too_many(lake, any_store):
     lake.insert(*[("a", n, 1, n, "x", n) for n in range(10)])
-    brought_up(lake, store)
-    position = store.position("levels")
-    ((_, value),) = [(k, v) for k, v in [(b"=a\0\x013", store.read([(VIEW, [b"=a\0\x013"])])[0][0])]]
+    brought_up(lake, any_store)
+    position = any_store.position("levels")
+    ((_, value),) = [(k, v) for k, v in [(b"=a\0\x013", any_store.read([(VIEW, [b"=a\0\x013"])])[0][0])]]
     wrong = value.replace(b"x", b"y")
-    store.apply("levels", position, position, Changes(exact=[(b"=a\0\x013", wrong)]))
-    found = compare(lake.lakehouse, store, VIEW)
+    any_store.apply("levels", position, position, Changes(exact=[(b"=a\0\x013", wrong)]))
+    found = compare(lake.lakehouse, any_store, VIEW)
     assert not found.holds
     assert (found.differing, found.differing_by_column) == (1, {"note": 1})
-    store.apply("levels", position, position, Changes(gone=[b"=a\0\x013"]))
-    found = compare(lake.lakehouse, store, VIEW)
+    any_store.apply("levels", position, position, Changes(gone=[b"=a\0\x013"]))
+    found = compare(lake.lakehouse, any_store, VIEW)
     assert not found.holds
     assert (found.differing, found.stored, found.expected) == (1, 9, 10)
-    store.apply("levels", position, position, Changes(exact=[(b"=a\0\x013", value), (b"=z", value)]))
-    found = compare(lake.lakehouse, store, VIEW)
+    any_store.apply("levels", position, position, Changes(exact=[(b"=a\0\x013", value), (b"=z", value)]))
+    found = compare(lake.lakehouse, any_store, VIEW)
     assert not found.holds
     assert (found.differing, found.stored, found.expected) == (0, 11, 10)
 

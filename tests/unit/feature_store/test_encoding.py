@@ -18,8 +18,7 @@ from orchestration.feature_store.online.encoding import (
     micros,
 )
 from orchestration.feature_store.online.packing import Packer
-from orchestration.feature_store.online.values import typed_literal
-from tests.unit.feature_store.views import make_view
+from tests.unit.feature_store.views import make_view, typed_literal
 
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
 

@@ -16,9 +16,8 @@ from orchestration.feature_store.online.keys import (
     EntityTypeError,
     shortened,
 )
-from orchestration.feature_store.online.values import typed_literal
 from tests.unit.feature_store.test_encoding import INSTANTS, TEXTS, decimals, integers
-from tests.unit.feature_store.views import make_view
+from tests.unit.feature_store.views import make_view, typed_literal
 
 TYPES = {
     "boolean": st.booleans(),

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from orchestration.declarations import DeclaredColumn
+from orchestration.feature_store.online.values import typed_list
 from orchestration.feature_store.views import View
 
 
@@ -24,3 +25,8 @@ def make_view(features, entity=None, *, name="readings", timestamp="known_at", t
         description="A view.",
         owner="team:tests",
     )
+
+
+def typed_literal(value, data_type):
+    """A value as SQL of a type."""
+    return f"{typed_list([value], data_type)}[1]"
