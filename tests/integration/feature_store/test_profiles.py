@@ -142,8 +142,6 @@ def test_the_last_change_of_a_table_is_told_even_when_its_snapshot_is_gone(lake)
         con.execute("insert into features.other values (2)")
     maintain(lake, retention=timedelta(0))
     with lake.reader() as con:
-        assert (
-            last_change(con, "features", "orders") in (0, before)
-            or last_change(con, "features", "orders") > before
-        )
+        # Its own snapshot has expired; a compaction may have made another.
+        assert last_change(con, "features", "orders") != before
         assert profile(con, ORDERS).rows == 10_000

@@ -81,10 +81,11 @@ class Reader(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+        self.text += " " if tag in ("td", "th") else ""
 
     def handle_data(self, data):
         if not {"script", "style"} & set(self.open):
-            self.text += f"{data} "
+            self.text += data
 
     def all(self, tag):
         return [attrs for name, attrs, _ in self.tags if name == tag]
