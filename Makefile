@@ -6,13 +6,16 @@ STAMP   := $(VENV)/.installed
 UV      := 0.13.8
 
 .DEFAULT_GOAL := run
-.PHONY: run ui test lint bench clean install
+.PHONY: run ui serve test lint bench clean install
 
 run: $(STAMP)  ## Materialize the whole graph with every check
 	@$(BIN)/groundwork run $(ARGS)
 
 ui: $(STAMP)  ## Serve the UI on http://127.0.0.1:3000
 	@$(BIN)/groundwork ui $(ARGS)
+
+serve: $(STAMP)  ## Serve features on http://127.0.0.1:6566
+	@$(BIN)/groundwork serve $(ARGS)
 
 test: $(STAMP)  ## Run every test
 	@$(BIN)/pytest $(ARGS)
@@ -27,7 +30,7 @@ bench: $(STAMP)  ## Measure what README's performance table says
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:  ## Delete all data, caches and the virtual environment
-	rm -rf data $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .logs_queue *.egg-info build
+	rm -rf data $(VENV) .feast .pytest_cache .mypy_cache .ruff_cache .hypothesis .logs_queue *.egg-info build
 	find orchestration tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(STAMP)

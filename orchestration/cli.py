@@ -1,7 +1,8 @@
 """The ``groundwork`` command.
 
 What belongs here: arguments, what is printed, exit codes. What does not: how a run is made
-(``automation.local_run``) or followed (``progress``).
+(``automation.local_run``) or followed (``progress``), what is served (``serve_command``) or found
+(``features_command``).
 """
 
 import gc
@@ -58,6 +59,72 @@ def ui(port: int) -> None:
     os.environ["PYTHONWARNINGS"] = "ignore:Function `dev_command`"
     dagster = Path(sys.executable).with_name("dagster")
     os.execv(dagster, [str(dagster), "dev", "--host", "127.0.0.1", "--port", str(port)])
+
+
+@main.command()
+@click.option("--host", help="Address to listen on; default: GROUNDWORK_SERVER_HOST, or 127.0.0.1.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: GROUNDWORK_SERVER_PORT, or 6566.")
+@click.option("--workers", type=click.IntRange(1), help="Default: GROUNDWORK_SERVER_WORKERS, or 1.")
+def serve(host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve features over HTTP, in Feast's JSON, with the catalog at /catalog."""
+    from orchestration.serve_command import FAULTS, serve_command  # noqa: PLC0415
+
+    given = {"server_host": host, "server_port": port, "server_workers": workers}
+    try:
+        settings = Settings()
+        serve_command(settings.model_copy(update={n: v for n, v in given.items() if v is not None}))
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@main.group()
+def features() -> None:
+    """What features there are, what they mean and what they look like."""
+
+
+@features.command("list")
+@click.argument("words", nargs=-1)
+def list_features(words: tuple[str, ...]) -> None:
+    """List all features, or those with all WORDS in their name, type or meaning."""
+    from orchestration.features_command import FAULTS, list_command  # noqa: PLC0415
+
+    try:
+        list_command(Settings(), words)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@features.command("show")
+@click.argument("name")
+def show_feature(name: str) -> None:
+    """Show one view, or one feature as view:feature, with what is stored of it."""
+    from orchestration.features_command import FAULTS, show_command  # noqa: PLC0415
+
+    try:
+        show_command(Settings(), name)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@main.group()
+def keys() -> None:
+    """Keys of the feature server's callers."""
+
+
+@keys.command("new")
+@click.argument("name")
+@click.option("--role", required=True, help="A role of the keys file.")
+def new_key(name: str, role: str) -> None:
+    """Make a key for the caller NAME: the key once, and the line for the keys file."""
+    from orchestration.feature_store.server.access import new_key as make  # noqa: PLC0415
+
+    try:
+        key, digest = make(name)
+    except ValueError as fault:
+        raise click.UsageError(f"NAME: found {name!r}, {fault}") from fault
+    click.echo(f"for the caller, shown this once:\n  {key}", err=True)
+    click.echo("for keys: in the file that GROUNDWORK_SERVER_KEYS_FILE names:", err=True)
+    click.echo(f"  - {{name: {name}, role: {role}, sha256: {digest}}}")
 
 
 def _check_day(text: str) -> None:

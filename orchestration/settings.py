@@ -7,9 +7,9 @@ not: anything about the domain (that is declared in dbt) and anything that reads
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, field_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -79,6 +79,14 @@ class Settings(BaseSettings):
         "2GB", description="Memory of one DuckDB instance before it spills to data_dir/tmp."
     )
 
+    online_store_redis_url: SecretStr | None = Field(
+        None,
+        description="redis:// or rediss:// address of the online store; unset: LMDB under data_dir.",
+    )
+    online_store_redis_prefix: str = Field(
+        "groundwork", description="What its keys begin with, so that several platforms can share a server."
+    )
+
     clock: ClockMode | None = Field(None, description="wall or replay; unset: what dbt_project.yml declares.")
     replay_at: AwareDatetime | None = Field(
         None, description="The instant the replay clock stands at (ISO 8601 with offset)."
@@ -92,6 +100,37 @@ class Settings(BaseSettings):
         1, description="Consecutive failures of an asset before its owner is told."
     )
 
+    server_host: str = Field(
+        "127.0.0.1", description="Address the feature server listens on; any but loopback needs keys."
+    )
+    server_port: Annotated[int, Field(ge=0, lt=65536)] = Field(6566, description="Its port; 0: a free one.")
+    server_workers: Annotated[int, Field(gt=0)] = Field(1, description="Its processes.")
+    server_keys_file: AbsolutePath | None = Field(
+        None, description="YAML file of its API keys and roles; unset: whoever reaches it may do all."
+    )
+    server_requests_per_second: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="Requests it takes of one caller in a second; unset: any number."
+    )
+    server_max_body_bytes: Annotated[int, Field(gt=0)] = Field(
+        1_048_576, description="Size of the largest request it reads."
+    )
+    server_max_rows: Annotated[int, Field(gt=0)] = Field(
+        1_000, description="Entity rows of one request, or rows of one push."
+    )
+    server_tls_certificate: AbsolutePath | None = Field(
+        None, description="PEM file of its certificate chain; with server_tls_key it speaks TLS only."
+    )
+    server_tls_key: AbsolutePath | None = Field(None, description="PEM file of the certificate's key.")
+    server_access_log: AbsolutePath | None = Field(
+        None, description="File to which it appends a JSON line a request; unset: standard output."
+    )
+    server_shutdown_seconds: Annotated[int, Field(gt=0)] = Field(
+        30, description="How long it lets requests finish once it is told to stop."
+    )
+    dagster_ui_url: str = Field(
+        "http://127.0.0.1:3000", description="Where Dagster's UI is, for links to assets."
+    )
+
     snapshot_retention_days: Annotated[int, Field(gt=0)] = Field(
         30, description="How long old lakehouse snapshots stay readable."
     )
@@ -103,10 +142,21 @@ class Settings(BaseSettings):
             raise ValueError("expected a size with a unit, such as 2GB or 512MiB")
         return value
 
+    @model_validator(mode="after")
+    def _certificate_and_key(self) -> Self:
+        if (self.server_tls_certificate is None) != (self.server_tls_key is None):
+            raise ValueError("server_tls_certificate and server_tls_key go together")
+        return self
+
     @cached_property
     def lake_dir(self) -> Path:
         """Folder of the embedded lakehouse."""
         return self.data_dir / "lake"
+
+    @cached_property
+    def online_dir(self) -> Path:
+        """Folder of the embedded online store."""
+        return self.data_dir / "online"
 
     @cached_property
     def tmp_dir(self) -> Path:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import fresh_database, postgres_server
+from tests.servers import fresh_database, postgres_server, redis_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,4 +27,11 @@ def postgres_server_url() -> Iterator[str]:
 def postgres_url(postgres_server_url: str) -> Iterator[str]:
     """An empty PostgreSQL database."""
     with fresh_database(postgres_server_url) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis server of this test process; each test takes a prefix of its own."""
+    with redis_server() as url:
         yield url

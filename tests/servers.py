@@ -1,16 +1,18 @@
-"""Real servers for tests: PostgreSQL from the machine's binaries, S3 from moto, both on loopback only."""
+"""Real servers for tests: PostgreSQL and Redis from the machine's binaries, S3 from moto, on loopback only."""
 
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg2
 import pytest
+import redis
 
 
 def _free_port() -> int:
@@ -87,3 +89,31 @@ def fresh_database(server: str) -> Iterator[str]:
             cursor.execute(f"drop database {name} with (force)")
     finally:
         admin.close()
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """A fresh Redis that keeps nothing on disk; gives its ``redis://`` address."""
+    program = shutil.which("redis-server")
+    if program is None:
+        raise RuntimeError("this machine has no redis-server (package redis-server)")
+    port = _free_port()
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        process = subprocess.Popen(
+            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+             "--dir", folder],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            with redis.Redis(port=port) as client:
+                for _ in range(200):
+                    with suppress(redis.ConnectionError):
+                        if client.ping():
+                            break
+                    time.sleep(0.05)
+                else:
+                    raise RuntimeError(f"redis-server does not answer on port {port}")
+            yield f"redis://127.0.0.1:{port}/0"
+        finally:
+            process.terminate()
+            process.wait(10)

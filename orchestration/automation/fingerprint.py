@@ -15,7 +15,8 @@ from orchestration.settings import PROJECT_DIR, Clock, Settings
 
 FINGERPRINT_TAG = "groundwork/fingerprint"
 _NO_INPUT = frozenset({"target", "logs", "__pycache__", ".user.yml"})
-_SETTINGS = {"environment", "dbt_project_dir", "soda_checks_dir", "lake_data_path", "s3_endpoint"}
+_SETTINGS = {"environment", "dbt_project_dir", "soda_checks_dir", "lake_data_path", "s3_endpoint",
+             "online_store_redis_url", "online_store_redis_prefix"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ What belongs here: the shape of every ``config.meta`` the platform reads, and it
 does not: what is done with a declaration (ingestion, features, quality decide that themselves).
 """
 
+from orchestration.declarations.data_types import canonical, decimal_shape
 from orchestration.declarations.manifest import load_declarations
 from orchestration.declarations.shapes import (
     Classification,
@@ -48,6 +49,8 @@ __all__ = [
     "Table",
     "TableMeta",
     "TrainingSet",
+    "canonical",
+    "decimal_shape",
     "load_declarations",
     "parse_duration",
     "parse_strict",

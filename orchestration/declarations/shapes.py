@@ -84,6 +84,8 @@ class Ingest(Declared):
     new_columns: Literal["fail", "ignore", "evolve"] = "fail"
     max_quarantined_share: float = Field(0.0, ge=0, le=1)
     publication_delay: Duration = timedelta(0)
+    push: bool = False
+    """Whether the feature server takes rows for it, which arrive as files in its landing folder."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -93,6 +95,9 @@ class Ingest(Declared):
             raise ValueError("format table and the key table go together")
         if self.cursor is not None and self.format != "table":
             raise ValueError("cursor is for format table only")
+        plain = self.compression in {"auto", "none"} and self.encoding.lower() in {"utf-8", "utf8"}
+        if self.push and not (self.format in {"csv", "jsonl"} and plain):
+            raise ValueError("push is for format csv or jsonl, in UTF-8, not compressed")
         return self
 
 

@@ -5,42 +5,16 @@ and the digits beyond a decimal's scale, and read a number too large as infinity
 a fault. What belongs here: one cell. What does not: rows, files, what becomes of a fault.
 """
 
-import re
 from dataclasses import dataclass
 
+from orchestration.declarations import canonical, decimal_shape
 from orchestration.sql import identifier
 
-_ALIASES = {
-    "int": "integer", "int4": "integer", "int32": "integer", "signed": "integer",
-    "int1": "tinyint", "int2": "smallint", "int16": "smallint", "short": "smallint",
-    "int8": "bigint", "int64": "bigint", "long": "bigint", "int128": "hugeint",
-    "text": "varchar", "string": "varchar", "char": "varchar", "bpchar": "varchar",
-    "bool": "boolean", "logical": "boolean",
-    "real": "float", "float4": "float", "float8": "double", "double precision": "double",
-    "timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
-    "datetime": "timestamp",
-}  # fmt: skip
 _SMALL = {"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"}
 _LARGE = {"bigint", "ubigint"}
 _HUGE = {"hugeint", "uhugeint"}
 _INTEGERS = _SMALL | _LARGE | _HUGE
 _NAIVE = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"}
-_DECIMAL = re.compile(r"^(?:decimal|numeric)(?:\((\d+)(?:,\s*(\d+))?\))?$")
-
-
-def canonical(data_type: str) -> str:
-    """One spelling for the many names of a DuckDB type."""
-    text = " ".join(data_type.lower().split())
-    text = re.sub(r"^(?:varchar|char|bpchar|text|string)\(\d+\)$", "varchar", text)
-    match = _DECIMAL.match(text)
-    if match:
-        return f"decimal({match[1] or 18},{match[2] or (3 if match[1] is None else 0)})"
-    return _ALIASES.get(text, text)
-
-
-def _decimal(data_type: str) -> tuple[int, int] | None:
-    match = _DECIMAL.match(data_type)
-    return (int(match[1]), int(match[2])) if match else None
 
 
 @dataclass(frozen=True)
@@ -75,7 +49,7 @@ def from_text(column: str, declared: str) -> Cast:
         return _checked(c, t, tried(t), f"not regexp_full_match(trim({c}), '[+-]?[0-9]+')")
     if t in {"double", "float"}:
         return _checked(c, t, tried(t), f"isinf({tried(t)}) and not contains(lower({c}), 'inf')")
-    decimal = _decimal(t)
+    decimal = decimal_shape(t)
     if decimal is not None:
         wide = f"decimal(38,{38 - (decimal[0] - decimal[1])})"
         return _checked(c, t, tried(t), f"{tried(t)} is distinct from {tried(wide)}")
@@ -107,9 +81,9 @@ def from_scanned(column: str, declared: str) -> Cast:
 def _converts(found: str, declared: str) -> bool:
     """Whether values of the delivered type may be of the declared one, each of them checked."""
     if found in _INTEGERS:
-        return declared in _INTEGERS or declared == "double" or _decimal(declared) is not None
-    if _decimal(found) is not None:
-        return _decimal(declared) is not None or declared in _INTEGERS
+        return declared in _INTEGERS or declared == "double" or decimal_shape(declared) is not None
+    if decimal_shape(found) is not None:
+        return decimal_shape(declared) is not None or declared in _INTEGERS
     if found == "float":
         return declared == "double"
     if found in _NAIVE:

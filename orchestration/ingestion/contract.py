@@ -8,8 +8,8 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestration.declarations import Table
-from orchestration.ingestion.casts import Cast, canonical, from_scanned, from_text, from_typed
+from orchestration.declarations import Table, canonical
+from orchestration.ingestion.casts import Cast, from_scanned, from_text, from_typed
 from orchestration.ingestion.faults import IngestFault, hint, shown
 
 

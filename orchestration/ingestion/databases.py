@@ -13,8 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from orchestration.declarations import Table
-from orchestration.ingestion.casts import canonical
+from orchestration.declarations import Table, canonical
 from orchestration.ingestion.contract import casts, check_columns
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.readers import masked_columns

@@ -9,8 +9,7 @@ from datetime import datetime
 
 import duckdb
 
-from orchestration.declarations import Table
-from orchestration.ingestion.casts import canonical
+from orchestration.declarations import Table, canonical
 from orchestration.ingestion.faults import IngestFault
 from orchestration.lakehouse import describe_table
 from orchestration.lakehouse.tables import relation

@@ -16,6 +16,7 @@ from orchestration.lakehouse.tables import (
     content_hash,
     current_snapshot,
     describe_table,
+    last_change,
     row_count,
     table_exists,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "describe_table",
     "in_transaction",
     "is_lock_conflict",
+    "last_change",
     "retry_on_conflict",
     "row_count",
     "table_exists",

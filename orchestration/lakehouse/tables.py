@@ -47,6 +47,29 @@ def current_snapshot(con: duckdb.DuckDBPyConnection) -> int:
     return int(con.execute(f"select max(snapshot_id) from ducklake_snapshots('{LAKE}')").fetchall()[0][0])
 
 
+def last_change(con: duckdb.DuckDBPyConnection, schema: str, table: str) -> int:
+    """The newest snapshot that changed a table; 0 when no snapshot that is kept did.
+
+    Raises:
+        LookupError: There is no such table.
+    """
+    names = [name.replace("'", "''") for name in (schema, table)]
+    catalog = f"__ducklake_metadata_{LAKE}"
+    found = con.execute(
+        f"select t.table_id from {catalog}.ducklake_table t "
+        f"join {catalog}.ducklake_schema s using (schema_id) "
+        "where s.schema_name = '{}' and t.table_name = '{}' and t.end_snapshot is null".format(*names)
+    ).fetchall()
+    if not found:
+        raise LookupError(f"no table {schema}.{table} in the lakehouse")
+    # What a snapshot changed is told by the table's id, or by its name where it made the table.
+    told = f"list_has_any(flatten(map_values(changes)), ['{found[0][0]}', '{names[0]}.{names[1]}'])"
+    newest = con.execute(
+        f"select coalesce(max(snapshot_id), 0) from ducklake_snapshots('{LAKE}') where {told}"
+    ).fetchall()
+    return int(newest[0][0])
+
+
 def content_hash(
     con: duckdb.DuckDBPyConnection, schema: str, table: str, *, exclude: Collection[str] = ()
 ) -> str:

@@ -221,6 +221,42 @@ def scores(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract], points
 
 
 @dataclass(frozen=True)
+class Standing:
+    """How a check came out when it was last evaluated."""
+
+    layer: str
+    table: str
+    check: str
+    dimension: str
+    level: str
+    at: datetime
+    passed: bool
+    measured: float | None
+
+
+def standing(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract]) -> list[Standing]:
+    """The newest evaluation of each of the present checks, in the order of the contracts."""
+    if not table_exists(con, SCHEMA, TABLE):
+        return []
+    rows = con.execute(f"""
+        select layer, table_name, check_name,
+            arg_max(dimension, evaluated_at), arg_max(level, evaluated_at), epoch_us(max(evaluated_at)),
+            arg_max(passed, evaluated_at), arg_max_null(measured, evaluated_at)
+        from {HISTORY} group by all
+    """).fetchall()
+    newest = {(layer, table, name): rest for layer, table, name, *rest in rows}
+    present = [
+        (c.target.table.layer, c.target.table.name, check.name) for c in contracts for check in c.checks
+    ]
+    return [
+        Standing(*key, dimension, level, datetime.fromtimestamp(micros / 1e6, UTC), passed, measured)
+        for key in present
+        if key in newest
+        for dimension, level, micros, passed, measured in (newest[key],)
+    ]
+
+
+@dataclass(frozen=True)
 class Failing:
     """A check whose newest evaluation has not passed."""
 

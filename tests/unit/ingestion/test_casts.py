@@ -7,7 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from orchestration.ingestion.casts import Cast, canonical, from_scanned, from_text, from_typed, scan_type
+from orchestration.declarations import canonical
+from orchestration.ingestion.casts import Cast, from_scanned, from_text, from_typed, scan_type
 
 AT = datetime(2024, 1, 1, 12, tzinfo=UTC)
 

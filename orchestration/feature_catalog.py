@@ -1,0 +1,111 @@
+"""The feature catalog of a project: declarations, profiles and last checks, brought together.
+
+What belongs here: where the parts meet, for the server and the command line. What does not: the parts.
+"""
+
+import os
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
+
+import duckdb
+
+from orchestration.feature_store.discovery import CheckResult, Facts, ProfileCache, ViewProfile, gather
+from orchestration.feature_store.views import Catalog, View
+from orchestration.lakehouse import LakehouseResource, current_snapshot
+from orchestration.project import Project
+from orchestration.quality import load_contracts
+from orchestration.quality.history import standing
+
+
+def gather_facts(project: Project, catalog: Catalog, views: Collection[str] | None = None) -> Facts:
+    """What the catalog tells now.
+
+    Args:
+        project: The dbt project.
+        catalog: Its views and services.
+        views: Look at what is stored of these only; of all when None.
+
+    Raises:
+        ContractError: A contract of the project cannot be used.
+    """
+    wanted = [view for name, view in catalog.views.items() if views is None or name in views]
+    if not wanted or not _has_lake(project):
+        return _facts(project, catalog, {}, {})
+    with closing(_open(project)) as con:
+        return _look(con, project, catalog, wanted)
+
+
+class LiveCatalog:
+    """The catalog of a running server: looked up again when the lakehouse or the minute has changed."""
+
+    def __init__(self, project: Project, catalog: Catalog) -> None:
+        self._project, self._catalog = project, catalog
+        self._lock = threading.Lock()
+        self._con: duckdb.DuckDBPyConnection | None = None
+        self._known: tuple[object, Facts] | None = None
+
+    def facts(self) -> Facts:
+        """What it tells now; the same object until something has changed. Safe in threads.
+
+        Raises:
+            ContractError: A contract of the project cannot be used.
+        """
+        with self._lock:
+            minute = self._project.clock.now().replace(second=0, microsecond=0)
+            if self._con is None and _has_lake(self._project):
+                self._con = _open(self._project)
+            key = (minute, None if self._con is None else current_snapshot(self._con))
+            if self._known is None or self._known[0] != key:
+                self._known = (key, self._gather())
+            return self._known[1]
+
+    def _gather(self) -> Facts:
+        if self._con is None:
+            return _facts(self._project, self._catalog, {}, {})
+        return _look(self._con, self._project, self._catalog, list(self._catalog.views.values()))
+
+    def close(self) -> None:
+        """Close its connection to the lakehouse."""
+        with self._lock:
+            if self._con is not None:
+                self._con.close()
+                self._con = None
+
+
+def _has_lake(project: Project) -> bool:
+    """Whether there is a lakehouse to look at; looking makes none."""
+    settings = project.settings
+    return settings.lake_catalog_postgres is not None or (settings.lake_dir / "catalog.sqlite").exists()
+
+
+def _open(project: Project) -> duckdb.DuckDBPyConnection:
+    con = LakehouseResource.from_settings(project.settings).open(read_only=True)
+    # Whoever reads features meanwhile needs a processor too.
+    con.execute(f"set threads = {max((os.cpu_count() or 1) // 2, 1)}")
+    return con
+
+
+def _look(con: duckdb.DuckDBPyConnection, project: Project, catalog: Catalog, views: Sequence[View]) -> Facts:
+    cache = ProfileCache(project.settings)
+    profiles = {view.name: cache.get(con, view) for view in views}
+    return _facts(project, catalog, profiles, _checks(con, project))
+
+
+def _checks(con: duckdb.DuckDBPyConnection, project: Project) -> dict[str, list[CheckResult]]:
+    contracts = load_contracts(project.declarations, project.settings.soda_checks_dir)
+    found: dict[str, list[CheckResult]] = {}
+    for one in standing(con, [c for c in contracts if c.target.table.meta.feature_view is not None]):
+        result = CheckResult(one.check, one.dimension, one.level == "warn", one.passed, one.measured, one.at)
+        found.setdefault(one.table, []).append(result)
+    return found
+
+
+def _facts(
+    project: Project,
+    catalog: Catalog,
+    profiles: Mapping[str, ViewProfile | None],
+    checks: Mapping[str, Sequence[CheckResult]],
+) -> Facts:
+    now, url = project.clock.now(), project.settings.dagster_ui_url
+    return gather(catalog, project.declarations, profiles, checks, now, url)

@@ -1,0 +1,266 @@
+"""The embedded online store: a folder a view, in it one LMDB environment a generation.
+
+A generation holds everything a view has; a rebuild makes a new one beside it and then lets the file
+``current`` name it. The old one loses its position, by which readers notice that they have to look for the
+new one. Readers never wait: each read is one LMDB transaction. Writers of a view take turns by a lock on a
+file. A killed writer leaves at most a generation that nobody reads, which the next one removes. What
+belongs here: files, transactions, processes. What does not: what a value means.
+"""
+
+import fcntl
+import os
+import secrets
+import shutil
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from weakref import WeakSet, WeakValueDictionary
+
+import lmdb
+
+from orchestration.feature_store.online.encoding import Pair, SchemaMismatchError
+from orchestration.feature_store.online.store import (
+    POSITION_KEY,
+    Applied,
+    Changes,
+    ConcurrentMaterializationError,
+    NotMaterializedError,
+    Position,
+    split_newer,
+)
+from orchestration.feature_store.views import View
+
+MAP_BYTES = 1 << 37
+"""Address space of one generation: the most it can grow to. No file is larger than what it holds."""
+MAX_READERS = 1024
+"""Threads and processes that may read one generation at once."""
+_ATTEMPTS = 50
+
+
+class _Environments:
+    """The environments this process has open: LMDB allows one of each at a time, and none across a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: WeakValueDictionary[str, lmdb.Environment] = WeakValueDictionary()
+        self.stores: WeakSet[LmdbStore] = WeakSet()
+        os.register_at_fork(before=self._close, after_in_child=self._forget)
+
+    def get(self, folder: Path) -> lmdb.Environment:
+        """The environment in a folder that holds one.
+
+        Raises:
+            lmdb.Error: There is none, or this process has inherited it by a fork amid a read.
+        """
+        with self._lock:
+            env = self._open.get(str(folder))
+            if env is None:
+                env = _open_environment(folder, create=False)
+                self._open[str(folder)] = env
+            return env
+
+    def _close(self) -> None:
+        # An environment is closed by whoever holds it last.
+        for store in list(self.stores):
+            store.close()
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._open = WeakValueDictionary()
+
+
+def _open_environment(folder: Path, *, create: bool) -> lmdb.Environment:
+    return lmdb.open(
+        str(folder), map_size=MAP_BYTES, max_readers=MAX_READERS, create=create, sync=not create, max_dbs=0
+    )
+
+
+_environments = _Environments()
+
+
+class _Generation:
+    """An open generation: up to which transaction its position is known to be of which schema."""
+
+    __slots__ = ("env", "schema", "seen")
+
+    def __init__(self, folder: Path) -> None:
+        self.env, self.schema, self.seen = _environments.get(folder), "", -1
+
+
+def _stored_position(txn: lmdb.Transaction) -> Position | None:
+    stored = txn.get(POSITION_KEY)
+    return None if stored is None else Position.from_bytes(bytes(stored))
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class LmdbStore:
+    """An online store in a local folder, shared by any number of processes."""
+
+    kind = "lmdb"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._generations: dict[str, _Generation] = {}
+        _environments.stores.add(self)
+
+    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """See ``OnlineStore.read``; one transaction a view."""
+        return [self._read(view, keys) for view, keys in wanted]
+
+    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """``read``: memory is all it waits for."""
+        return self.read(wanted)
+
+    def _read(self, view: View, keys: Sequence[bytes]) -> list[bytes | None]:
+        for _ in range(_ATTEMPTS):
+            generation = self._current(view.name)
+            with generation.env.begin() as txn:
+                if generation.seen != txn.id():
+                    position = _stored_position(txn)
+                    if position is None:  # a rebuild has replaced it
+                        self._generations.pop(view.name, None)
+                        continue
+                    generation.schema, generation.seen = position.schema, txn.id()
+                if generation.schema != view.schema_hash:
+                    raise SchemaMismatchError(view.name, generation.schema, view.schema_hash)
+                return list(map(txn.get, keys))
+        raise NotMaterializedError(view.name)
+
+    def position(self, view: str) -> Position | None:
+        """See ``OnlineStore.position``."""
+        with self._newest(view) as txn:
+            return None if txn is None else _stored_position(txn)
+
+    def size(self, view: str) -> int:
+        """See ``OnlineStore.size``."""
+        with self._newest(view) as txn:
+            return 0 if txn is None else int(txn.stat()["entries"]) - 1
+
+    def rebuild(self, view: str, position: Position, batches: Iterable[Sequence[Pair]]) -> int:
+        """See ``OnlineStore.rebuild``; batches in the order of their keys are written fastest."""
+        with self._writing(view) as folder:
+            self._sweep(folder)
+            new = folder / f"{secrets.token_hex(8)}.new"
+            written = _write_generation(new, position, batches)
+            built = new.rename(new.with_suffix(""))
+            _sync_folder(folder)
+            old = self._named(folder)
+            pointer = folder / "current.new"
+            pointer.write_text(built.name)
+            with pointer.open("rb") as handle:
+                os.fsync(handle.fileno())
+            pointer.replace(folder / "current")
+            _sync_folder(folder)
+            if old is not None:
+                _retire(old)
+        return written
+
+    def apply(self, view: str, base: Position, position: Position, changes: Changes) -> Applied:
+        """See ``OnlineStore.apply``."""
+        with self._writing(view) as folder:
+            self._sweep(folder)
+            named = self._named(folder)
+            if named is None:
+                raise ConcurrentMaterializationError(view)
+            env = _environments.get(named)
+            env.reader_check()
+            with env.begin(write=True) as txn:
+                if _stored_position(txn) != base:
+                    raise ConcurrentMaterializationError(view)
+                newer, skipped = split_newer(changes.newer, [txn.get(key) for key, _ in changes.newer])
+                for key, value in newer:
+                    txn.put(key, value)
+                for key, value in changes.exact:
+                    txn.put(key, value)
+                deleted = sum(txn.delete(key) for key in changes.gone)
+                txn.put(POSITION_KEY, position.to_bytes())
+        return Applied(len(newer) + len(changes.exact), skipped, deleted)
+
+    def close(self) -> None:
+        """Let go of the open generations."""
+        self._generations = {}
+
+    def _named(self, folder: Path) -> Path | None:
+        try:
+            return folder / (folder / "current").read_text()
+        except FileNotFoundError:
+            return None
+
+    def _current(self, view: str) -> _Generation:
+        generation = self._generations.get(view)
+        if generation is not None:
+            return generation
+        for _ in range(_ATTEMPTS):
+            folder = self._named(self.folder / view)
+            if folder is None:
+                break
+            try:
+                generation = _Generation(folder)
+            except lmdb.Error:
+                if folder == self._named(self.folder / view):
+                    raise
+                continue  # replaced and removed since its name was read
+            self._generations[view] = generation
+            return generation
+        raise NotMaterializedError(view)
+
+    @contextmanager
+    def _newest(self, view: str) -> Iterator[lmdb.Transaction | None]:
+        """A transaction on the newest state of a view; None for a view that has none."""
+        for _ in range(_ATTEMPTS):
+            try:
+                generation = self._current(view)
+            except NotMaterializedError:
+                break
+            with generation.env.begin() as txn:
+                if txn.get(POSITION_KEY) is not None:
+                    yield txn
+                    return
+            self._generations.pop(view, None)
+        yield None
+
+    @contextmanager
+    def _writing(self, view: str) -> Iterator[Path]:
+        folder = self.folder / view
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "writer.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield folder
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what killed writers have left."""
+        current = self._named(folder)
+        for other in folder.iterdir():
+            if other.is_dir() and other != current:
+                if other.suffix:
+                    shutil.rmtree(other)
+                else:
+                    _retire(other)
+
+
+def _write_generation(folder: Path, position: Position, batches: Iterable[Sequence[Pair]]) -> int:
+    """Fill a new generation; nobody reads it yet, so it reaches the disk once, at the end."""
+    written = 0
+    with closing(_open_environment(folder, create=True)) as env:
+        for batch in batches:
+            with env.begin(write=True) as txn:
+                written += txn.cursor().putmulti(batch)[1]
+        with env.begin(write=True) as txn:
+            txn.put(POSITION_KEY, position.to_bytes())
+        env.sync(True)
+    return written
+
+
+def _retire(folder: Path) -> None:
+    """Tell a generation's readers that it is none any more, and remove its files."""
+    with suppress(lmdb.Error), _environments.get(folder).begin(write=True) as txn:
+        txn.delete(POSITION_KEY)
+    shutil.rmtree(folder)

@@ -1,0 +1,343 @@
+"""From the lakehouse to the online store: the latest known row of each entity, kept up by what changed.
+
+A materialization reads one snapshot of the lakehouse, up to one instant of the platform's clock. The next one
+takes the rows that the change feed names between the two snapshots and those that have become known between
+the two instants, so it costs what changed. Entities whose newest row may have been deleted, or stands beside
+another of the same instant, are looked up in the history; all others are decided by timestamps. What belongs
+here: which rows. What does not: bytes (``packing``) and where they go (``store``).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from operator import eq
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+
+from orchestration.feature_store.online.encoding import Pair, from_micros, micros
+from orchestration.feature_store.online.keys import shortened
+from orchestration.feature_store.online.packing import Packer
+from orchestration.feature_store.online.store import (
+    Changes,
+    ConcurrentMaterializationError,
+    OnlineStore,
+    Position,
+    timestamp_of,
+)
+from orchestration.feature_store.views import View
+from orchestration.lakehouse import LAKE, LakehouseResource, current_snapshot
+from orchestration.lakehouse.tables import relation
+from orchestration.sql import identifier, literal
+
+MAX_CHANGED_ROWS = 1_000_000
+"""More changed rows than these are not held in memory: everything is written anew, a batch at a time."""
+_ATTEMPTS = 3
+_CATALOG = f"__ducklake_metadata_{LAKE}"
+
+
+class _TieError(Exception):
+    """An entity has two newest rows."""
+
+
+@dataclass(frozen=True)
+class Materialization:
+    """What one materialization did.
+
+    ``mode`` is ``rebuild`` (``reason`` says why) or ``changes``; ``skipped`` rows were older than what the
+    store held; ``written_bytes`` are those of keys and values.
+    """
+
+    view: str
+    mode: Literal["rebuild", "changes"]
+    reason: str
+    written: int
+    skipped: int
+    deleted: int
+    from_snapshot: int | None
+    to_snapshot: int
+    cutoff: datetime
+    written_bytes: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        """Written rows a second, the lakehouse's part included."""
+        return self.written / self.seconds if self.seconds else 0.0
+
+
+def materialize(
+    lakehouse: LakehouseResource,
+    store: OnlineStore,
+    view: View,
+    now: datetime,
+    *,
+    full: bool = False,
+    snapshot: int | None = None,
+) -> Materialization:
+    """Bring a view's online values up to the lakehouse.
+
+    Args:
+        lakehouse: Where the view's table is.
+        store: Where the values go.
+        view: Which view.
+        now: The instant up to which rows count as known: the platform's present, or for a rebuild as of
+            then, an earlier one.
+        full: Write everything anew, whatever the store holds.
+        snapshot: The lakehouse snapshot to read; the newest if left out.
+
+    Raises:
+        LookupError: The lakehouse has no such table, or not in that snapshot.
+        ConcurrentMaterializationError: Others materialized the view each time this one tried to.
+    """
+    for attempt in range(_ATTEMPTS):
+        with lakehouse.reader() as con:
+            try:
+                return _Run(con, store, view, now, snapshot).materialize(full=full)
+            except ConcurrentMaterializationError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+    raise AssertionError("unreachable")
+
+
+def table_identity(con: duckdb.DuckDBPyConnection, view: View, snapshot: int) -> str:
+    """The identity of a view's table, another one when the table has been made anew.
+
+    Raises:
+        LookupError: There is no such table in that snapshot.
+    """
+    found = con.execute(
+        f"select cast(t.table_uuid as varchar) from {_CATALOG}.ducklake_table as t "
+        f"join {_CATALOG}.ducklake_schema as s using (schema_id) "
+        f"where s.schema_name = {literal(view.schema)} and t.table_name = {literal(view.table)} "
+        f"and t.begin_snapshot <= {snapshot} and (t.end_snapshot is null or t.end_snapshot > {snapshot})"
+    ).fetchall()
+    if not found:
+        raise LookupError(f"no table {view.schema}.{view.table} in snapshot {snapshot} of the lakehouse")
+    return str(found[0][0])
+
+
+def rows_known(view: View, snapshot: int, cutoff: int, after: int | None = None) -> str:
+    """A query for a view's rows that have whole keys and were known at ``cutoff`` (and not at ``after``)."""
+    at = identifier(view.timestamp)
+    conditions = [f"{identifier(key)} is not null" for key in view.keys]
+    conditions.append(f"{at} <= {_instant(cutoff)}")
+    if after is not None:
+        conditions.append(f"{at} > {_instant(after)}")
+    source = f"{relation(view.schema, view.table)} at (version => {snapshot})"
+    return f"select {_columns(view)} from {source} where {' and '.join(conditions)}"
+
+
+def latest_rows(view: View, rows: str, *, ties: bool = True) -> str:
+    """A query for the latest row of each entity among ``rows``, a query.
+
+    Of several rows of one timestamp it is the one with the greatest values, compared feature by feature, a
+    null being less than any: the same as in a point-in-time join. Without ``ties`` it is all of them.
+    """
+    keys, at = ", ".join(map(identifier, view.keys)), identifier(view.timestamp)
+    newest = f"select {keys}, max({at}) as {at} from ({rows}) group by {keys}"
+    # The newest timestamps first, and only then their values: the history's values are not sorted.
+    latest = f"select r.* from ({rows}) as r semi join ({newest}) as n using ({keys}, {at})"
+    if not ties:
+        return latest
+    order = "".join(f"{identifier(f.name)} desc nulls last, " for f in view.features)
+    return f"{latest} qualify row_number() over (partition by {keys}, {at} order by {order}{at}) = 1"
+
+
+def _columns(view: View) -> str:
+    return ", ".join(identifier(c) for c in (*view.keys, view.timestamp, *(f.name for f in view.features)))
+
+
+def _instant(value: int) -> str:
+    return f"make_timestamptz({value})"
+
+
+class _Run:
+    """One attempt to bring a view up to a snapshot and an instant."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        store: OnlineStore,
+        view: View,
+        now: datetime,
+        snapshot: int | None,
+    ) -> None:
+        self.started = time.perf_counter()
+        self.con, self.store, self.view = con, store, view
+        self.packer = Packer(view)
+        self.base = store.position(view.name)
+        target = current_snapshot(con) if snapshot is None else snapshot
+        self.position = Position(view.schema_hash, table_identity(con, view, target), target, micros(now))
+        self.written_bytes = 0
+
+    def materialize(self, *, full: bool) -> Materialization:
+        reason = "asked for" if full else self._why_rebuild()
+        if self.base is None or reason is not None:
+            return self._rebuild(reason or "")
+        try:
+            changed = self._find_changes(self.base)
+            if changed > MAX_CHANGED_ROWS:
+                return self._rebuild(f"{changed} changed rows are more than {MAX_CHANGED_ROWS}")
+            return self._follow(self.base)
+        finally:
+            self.con.execute("drop table if exists _gone; drop table if exists _come")
+
+    def _why_rebuild(self) -> str | None:
+        base, position = self.base, self.position
+        if base is None:
+            return "never materialized"
+        if base.schema != position.schema:
+            return "the view's declaration has changed"
+        if base.table != position.table:
+            return "the table has been made anew"
+        if base.cutoff > position.cutoff or base.snapshot > position.snapshot:
+            return "the store is ahead"
+        kept = f"select count(*) from ducklake_snapshots('{LAKE}') where snapshot_id = {base.snapshot}"
+        if not self.con.execute(kept).fetchall()[0][0]:
+            return f"snapshot {base.snapshot} has expired"
+        return None
+
+    def _report(
+        self,
+        mode: Literal["rebuild", "changes"],
+        reason: str,
+        written: int,
+        skipped: int = 0,
+        deleted: int = 0,
+    ) -> Materialization:
+        return Materialization(
+            view=self.view.name,
+            mode=mode,
+            reason=reason,
+            written=written,
+            skipped=skipped,
+            deleted=deleted,
+            from_snapshot=None if self.base is None else self.base.snapshot,
+            to_snapshot=self.position.snapshot,
+            cutoff=from_micros(self.position.cutoff),
+            written_bytes=self.written_bytes,
+            seconds=time.perf_counter() - self.started,
+        )
+
+    def _rebuild(self, reason: str) -> Materialization:
+        rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
+        try:
+            # To order rows that share entity and timestamp costs as much as all the rest; mostly none do.
+            written = self._write_all(_without_ties(self._latest(latest_rows(self.view, rows, ties=False))))
+        except _TieError:
+            written = self._write_all(self._latest(latest_rows(self.view, rows)))
+        return self._report("rebuild", reason, written)
+
+    def _latest(self, query: str) -> Iterator[list[Pair]]:
+        return self.packer.batches(self.con, f"({query}) order by entity_key")
+
+    def _write_all(self, batches: Iterable[list[Pair]]) -> int:
+        def counted() -> Iterator[list[Pair]]:
+            self.written_bytes = 0
+            for batch in batches:
+                self._count(batch)
+                yield batch
+
+        return self.store.rebuild(self.view.name, self.position, counted())
+
+    def _count(self, pairs: Sequence[Pair]) -> None:
+        self.written_bytes += sum(len(key) + len(value) for key, value in pairs)
+
+    def _find_changes(self, base: Position) -> int:
+        """Fill ``_gone`` with rows that were known and are no more, ``_come`` with those that are now."""
+        view, position = self.view, self.position
+        known = rows_known(view, position.snapshot, position.cutoff, base.cutoff)
+        names = _columns(view)
+        if base.snapshot == position.snapshot:
+            feed = f"select {names}, '' as change_type from ({known}) limit 0"
+        else:
+            keys = "".join(f" and {identifier(key)} is not null" for key in view.keys)
+            feed = (
+                f"select {names}, change_type from ducklake_table_changes({literal(LAKE)}, "
+                f"{literal(view.schema)}, {literal(view.table)}, {base.snapshot + 1}, {position.snapshot}) "
+                f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
+            )
+        self.con.execute(f"create or replace temp table _changes as {feed}")
+        gone = f"select {names} from _changes where change_type in ('delete', 'update_preimage')"
+        come = f"select {names} from _changes where change_type in ('insert', 'update_postimage')"
+        # A row that was deleted and written again has not changed.
+        self.con.execute(f"create or replace temp table _gone as {gone} except all {come}")
+        self.con.execute(
+            f"create or replace temp table _come as ({come} except all {gone}) union all {known}"
+        )
+        self.con.execute("drop table _changes")
+        counted = "select (select count(*) from _gone) + (select count(*) from _come)"
+        return int(self.con.execute(counted).fetchall()[0][0])
+
+    def _follow(self, base: Position) -> Materialization:
+        come = {k: v for batch in self.packer.batches(self.con, f"({latest_rows(self.view, 'from _come')})")
+                for k, v in batch}  # fmt: skip
+        doubtful = self._overtaken(come)
+        looked_up = self._look_up(doubtful)
+        changes = Changes(
+            newer=[(key, value) for key, value in come.items() if key not in doubtful],
+            exact=list(looked_up.items()),
+            gone=[key for key in doubtful if key not in looked_up],
+        )
+        self._count([*changes.newer, *changes.exact])
+        applied = self.store.apply(self.view.name, base, self.position, changes)
+        return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
+
+    def _overtaken(self, come: dict[bytes, bytes]) -> dict[bytes, str]:
+        """The entities, by key, that timestamps alone do not decide, each with its key's whole text."""
+        key = self.packer.keys.sql()
+        at = f"epoch_us(max(cast({identifier(self.view.timestamp)} as timestamptz)))"
+        gone = {
+            shortened(text.encode()): (text, latest)
+            for text, latest in self.con.execute(f"select {key}, {at} from _gone group by 1").fetchall()
+        }
+        doubtful = {
+            k: gone[k][0]
+            for k, held in zip(gone, self._held(list(gone)), strict=True)
+            if held is None or timestamp_of(held) <= gone[k][1]
+        }
+        tied = {
+            k
+            for k, held in zip(come, self._held(list(come)), strict=True)
+            if held is not None and timestamp_of(held) == timestamp_of(come[k]) and held != come[k]
+        }
+        if tied:
+            texts = (text for (text,) in self.con.execute(f"select distinct {key} from _come").fetchall())
+            doubtful |= {k: text for text in texts if (k := shortened(text.encode())) in tied}
+        return doubtful
+
+    def _held(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.store.read([(self.view, keys)])[0] if keys else []
+
+    def _look_up(self, entities: dict[bytes, str]) -> dict[bytes, bytes]:
+        """The latest values of some entities by their whole history."""
+        if not entities:
+            return {}
+        keys = ", ".join(map(identifier, self.view.keys))
+        rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
+        self.con.register("_doubtful", pa.table({"entity_key": list(entities.values())}))
+        try:
+            touched = f"select {keys} from _gone union all select {keys} from _come"
+            wanted = (
+                f"select distinct {keys} from ({touched}) "
+                f"where {self.packer.keys.sql()} in (select entity_key from _doubtful)"
+            )
+            some = f"select * from ({rows}) semi join ({wanted}) using ({keys})"
+            batches = self.packer.batches(self.con, f"({latest_rows(self.view, some)})")
+            return {key: value for batch in batches for key, value in batch}
+        finally:
+            self.con.unregister("_doubtful")
+
+
+def _without_ties(batches: Iterable[list[Pair]]) -> Iterator[list[Pair]]:
+    """The batches, in order of keys, as long as no key comes twice."""
+    last = b""
+    for batch in batches:
+        keys = [key for key, _ in batch]
+        if any(map(eq, keys, [last, *keys])):
+            raise _TieError
+        last = keys[-1] if keys else last
+        yield batch

@@ -1,0 +1,84 @@
+"""On-demand features at serving: the declared SQL over request values and stored features.
+
+DuckDB evaluates the text that training evaluates, on a connection that is kept. What belongs here: one
+service's expressions. What does not: fetching what they are about (``reading``).
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from orchestration.declarations import OnDemandFeature
+from orchestration.feature_store.online.values import typed_list
+from orchestration.sql import identifier
+
+_local = threading.local()
+
+
+class OnDemandError(ValueError):
+    """An on-demand feature cannot be evaluated: a fault of its declaration, or a value of a wrong type."""
+
+
+def _connection() -> duckdb.DuckDBPyConnection:
+    con: duckdb.DuckDBPyConnection | None = getattr(_local, "con", None)
+    if con is None:
+        # Functions that reach files or load extensions have no place in an expression.
+        con = duckdb.connect(config={"threads": 1, "enable_external_access": False})
+        con.execute("set timezone = 'UTC'")
+        con.execute("set lock_configuration = true")
+        _local.con = con
+    return con
+
+
+class OnDemand:
+    """The on-demand features of a service.
+
+    Args:
+        place: What the service is, for messages.
+        features: The declared features by name.
+        inputs: The type of every column that expressions may name.
+
+    Raises:
+        OnDemandError: An expression does not fit its columns.
+    """
+
+    def __init__(
+        self, place: str, features: Mapping[str, OnDemandFeature], inputs: Mapping[str, str]
+    ) -> None:
+        self.names = list(features)
+        self._inputs = inputs
+        selected = (
+            f"cast({feature.expression} as {feature.data_type}) as {identifier(name)}"
+            for name, feature in features.items()
+        )
+        self._select = f"select *, {', '.join(selected)}"
+        self._first = len(inputs)
+        try:
+            self.evaluate({name: [None] for name in inputs}, 1)
+        except duckdb.Error as error:
+            raise OnDemandError(f"{place}.on_demand: {error}") from error
+
+    def evaluate(self, columns: Mapping[str, Sequence[Any]], count: int) -> list[list[Any]]:
+        """The features, a list each, of ``count`` rows given by their columns.
+
+        Raises:
+            duckdb.Error: A value is of another type than declared, or an expression fails on it.
+        """
+        given = ", ".join(
+            f"unnest({typed_list(columns[name], kind)}) as {identifier(name)}"
+            for name, kind in self._inputs.items()
+        )
+        found = _connection().execute(f"{self._select} from (select {given})").fetchall()
+        assert len(found) == count
+        return [[row[self._first + n] for row in found] for n in range(len(self.names))]
+
+
+def is_of_type(value: Any, data_type: str) -> bool:
+    """Whether DuckDB can read a value as one of a type."""
+    try:
+        _connection().execute(f"select {typed_list([value], data_type)}")
+    except duckdb.Error:
+        return False
+    return True

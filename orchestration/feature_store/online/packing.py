@@ -1,0 +1,116 @@
+"""Feature rows to keys and values, a column at a time.
+
+What belongs here: the columns to ask DuckDB for, and from its Arrow batches to bytes. What does not: which
+rows (``materialization``) and how a value is laid out (``encoding``).
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestration.declarations import canonical
+from orchestration.feature_store.online.encoding import Kind, Layout, Pair
+from orchestration.feature_store.online.keys import MAX_KEY_BYTES, EntityKeys, shortened
+from orchestration.feature_store.views import View
+from orchestration.sql import identifier
+
+BATCH_ROWS = 50_000
+
+_NUMPY = {"?": "u1", "b": "i1", "h": "<i2", "i": "<i4", "q": "<i8", "B": "u1", "H": "<u2", "I": "<u4",
+          "Q": "<u8", "f": "<f4", "d": "<f8", "16s": "V16"}  # fmt: skip
+_NULLS_BYTES = {"B": 1, "H": 2, "I": 4, "Q": 8}
+
+
+def _is_null(array: Any) -> NDArray[np.bool_] | None:
+    """Which of an Arrow array's values are null; None for none."""
+    if not array.null_count:
+        return None
+    bits = np.frombuffer(array.buffers()[0], "u1")
+    is_valid = np.unpackbits(bits, bitorder="little")[array.offset : array.offset + len(array)]
+    return np.equal(is_valid, 0)
+
+
+def _fixed(array: Any, kind: Kind) -> NDArray[Any]:
+    """The values of an Arrow array as its slots hold them."""
+    buffer = array.buffers()[1]
+    dtype = np.dtype(_NUMPY[kind.code])
+    if str(array.type).startswith("decimal128") and kind.code == "q":
+        # Of the 16 bytes of a number that fits into 8, the low ones are that number.
+        return np.frombuffer(buffer, "<i8", 2 * len(array), 16 * array.offset)[::2]
+    return np.frombuffer(buffer, dtype, len(array), dtype.itemsize * array.offset)
+
+
+def _parts(array: Any) -> tuple[list[bytes], NDArray[np.int32]]:
+    """The bytes of each text or blob of an Arrow array, and how many they are; none for a null."""
+    _, offsets, data = array.buffers()
+    bounds = np.frombuffer(offsets, "<i4", len(array) + 1, 4 * array.offset)
+    content = b"" if data is None else data.to_pybytes()
+    return [content[a:b] for a, b in pairwise(bounds.tolist())], np.diff(bounds)
+
+
+class Packer:
+    """Keys and values of a view's rows."""
+
+    def __init__(self, view: View) -> None:
+        self.view, self.layout, self.keys = view, Layout(view), EntityKeys(view)
+        code = self.layout.nulls_code
+        self._nulls_bytes = _NULLS_BYTES.get(code) or int(code[:-1])
+        fields: list[Any] = [("schema", "<u8"), ("timestamp", "<i8"), ("nulls", "u1", (self._nulls_bytes,))]
+        fields += [(f"f{n}", _NUMPY[kind.code]) for n, kind in enumerate(self.layout.kinds)]
+        self._head = np.dtype(fields)
+
+    def select_sql(self) -> str:
+        """The select list that ``pairs`` takes: key, timestamp, then the features, each as it is stored."""
+        features = [
+            identifier(column.name)
+            if kind.carrier is None or kind.carrier == canonical(column.data_type)
+            else f"cast({identifier(column.name)} as {kind.carrier})"
+            for column, kind in zip(self.view.features, self.layout.kinds, strict=True)
+        ]
+        timestamp = f"cast({identifier(self.view.timestamp)} as timestamptz)"
+        columns = [f"{self.keys.sql()} as entity_key", f"{timestamp} as row_timestamp"]
+        return ", ".join(columns + [f"{text} as f{n}" for n, text in enumerate(features)])
+
+    def batches(self, con: duckdb.DuckDBPyConnection, relation: str) -> Iterator[list[Pair]]:
+        """The keys and values of a relation (SQL text) of the view's rows, a batch at a time."""
+        result = con.execute(f"select {self.select_sql()} from {relation}")
+        for batch in result.to_arrow_reader(BATCH_ROWS):
+            yield self.pairs(batch)
+
+    def pairs(self, batch: Any) -> list[Pair]:
+        """The keys and values of an Arrow record batch that has the columns of ``select_sql``."""
+        keys, lengths = _parts(batch.column(0))
+        if len(lengths) and lengths.max() > MAX_KEY_BYTES:
+            keys = list(map(shortened, keys))
+        return list(zip(keys, self._values(batch.column(1), batch.columns[2:]), strict=True))
+
+    def _values(self, timestamps: Any, columns: Sequence[Any]) -> list[bytes]:
+        count = len(timestamps)
+        head = np.zeros(count, self._head)
+        head["schema"] = self.layout.schema
+        head["timestamp"] = np.frombuffer(timestamps.buffers()[1], "<i8", count, 8 * timestamps.offset)
+        nulls = np.zeros((count, len(columns)), bool)
+        parts: list[list[bytes]] = []
+        ends = np.zeros(count, "<u4")
+        for n, (column, kind) in enumerate(zip(columns, self.layout.kinds, strict=True)):
+            is_null = _is_null(column)
+            if kind.is_variable:
+                found, lengths = _parts(column)
+                parts.append(found)
+                ends = ends + lengths.astype("<u4")
+                head[f"f{n}"] = ends
+            else:
+                head[f"f{n}"] = _fixed(column, kind)
+            if is_null is not None:
+                nulls[:, n] = is_null
+                if not kind.is_variable:
+                    head[f"f{n}"][is_null] = np.zeros(1, head.dtype[f"f{n}"])[0]
+        packed = np.packbits(nulls, axis=1, bitorder="little")
+        head["nulls"][:, : packed.shape[1]] = packed
+        content, size = head.tobytes(), head.itemsize
+        heads = [content[at : at + size] for at in range(0, count * size, size)]
+        return list(map(b"".join, zip(heads, *parts, strict=True))) if parts else heads

@@ -1,0 +1,386 @@
+"""Online features of entities, as a caller asks for them: by reference or service, in one read of the store.
+
+What belongs here: from a request to keys, from values to an answer, ttl. What does not: where values are
+(``store``), how they are laid out (``encoding``), HTTP.
+"""
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import duckdb
+
+from orchestration.feature_store.online.encoding import NOT_STORED, Decoded, Layout, from_micros, micros
+from orchestration.feature_store.online.keys import EntityKeys, EntityTypeError
+from orchestration.feature_store.online.on_demand import OnDemand, OnDemandError, is_of_type
+from orchestration.feature_store.online.store import OnlineStore
+from orchestration.feature_store.views import Catalog, Role, Service, UnknownFeatureError, View, Wanted
+from orchestration.settings import Clock
+
+EntityRows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
+
+
+class Status(enum.Enum):
+    """What a value in an answer means."""
+
+    PRESENT = "PRESENT"
+    NULL_VALUE = "NULL_VALUE"
+    NOT_FOUND = "NOT_FOUND"
+    OUTSIDE_MAX_AGE = "OUTSIDE_MAX_AGE"
+
+
+class FeatureNameError(ValueError):
+    """Two columns of an answer would have one name."""
+
+
+class RequestValueError(ValueError):
+    """A request value is missing, or of another type than declared."""
+
+
+class UnservedViewError(UnknownFeatureError):
+    """A view that is not online."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(f"feature view {view}: found online: false, expected online: true to serve it")
+
+
+class OnlineResponse:
+    """Values of features for entity rows, column by column.
+
+    Attributes:
+        feature_names: The entity's keys, the request's values, then the features, as asked for.
+        values: A list a name, in it one value an entity row; None where the status is not ``PRESENT``.
+        statuses: A status for each value.
+    """
+
+    __slots__ = ("__dict__", "_instants", "feature_names", "statuses", "values")
+
+    def __init__(
+        self,
+        feature_names: list[str],
+        values: list[list[Any]],
+        statuses: list[list[Status]],
+        instants: Sequence[Sequence[int] | None],
+    ) -> None:
+        self.feature_names, self.values, self.statuses = feature_names, values, statuses
+        self._instants = instants
+
+    @cached_property
+    def event_timestamps(self) -> list[list[datetime | None]]:
+        """The row timestamp of each value; None where there is no row, and for what is no stored feature."""
+        made: dict[int, list[datetime | None]] = {}
+        count = len(self.values[0]) if self.values else 0
+        columns: list[list[datetime | None]] = []
+        for instants in self._instants:
+            if instants is None:
+                columns.append([None] * count)
+                continue
+            if id(instants) not in made:
+                made[id(instants)] = [None if at == NOT_STORED else from_micros(at) for at in instants]
+            columns.append(list(made[id(instants)]))
+        return columns
+
+    def to_dict(self, include_event_timestamps: bool = False) -> dict[str, list[Any]]:
+        """Values by name; with ``<name>__ts`` beside each feature if asked for, as Feast has it."""
+        found = dict(zip(self.feature_names, self.values, strict=True))
+        if include_event_timestamps:
+            for name, instants, timestamps in zip(
+                self.feature_names, self._instants, self.event_timestamps, strict=True
+            ):
+                if instants is not None:
+                    found[f"{name}__ts"] = timestamps
+        return found
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The features asked for of one role of one view."""
+
+    role: Role
+    layout: Layout
+    keys: EntityKeys
+    ttl: int
+    positions: tuple[int, ...]
+    columns: tuple[int, ...]
+    """Where in the answer its features go."""
+
+
+class _Plan:
+    """All that follows from what is asked for, whatever the entities."""
+
+    def __init__(
+        self, features: Sequence[Wanted], views: Mapping[str, tuple[Layout, EntityKeys]], full_names: bool
+    ) -> None:
+        by_role: dict[str, list[int]] = {}
+        for place, wanted in enumerate(features):
+            by_role.setdefault(wanted.role.name, []).append(place)
+        roles = {wanted.role.name: wanted.role for wanted in features}
+        self.join_keys = list(dict.fromkeys(key for role in roles.values() for key in role.join_keys))
+        self.request: dict[str, str] = {}
+        self.on_demand: OnDemand | None = None
+        self.features = features
+        self.full_names = [wanted.full_name for wanted in features]
+        self.names = [w.full_name if full_names else w.feature.name for w in features]
+        self.groups: list[_Group] = []
+        for name, places in by_role.items():
+            layout, keys = views[roles[name].view.name]
+            ttl = int(roles[name].view.ttl.total_seconds()) * 1_000_000
+            positions = tuple(layout.position(features[place].feature.name) for place in places)
+            self.groups.append(_Group(roles[name], layout, keys, ttl, positions, tuple(places)))
+
+    def add_service(self, service: Service) -> None:
+        """Take in what a service has beside its features."""
+        declared = service.declared
+        self.request = {name: column.data_type for name, column in declared.request.items()}
+        if declared.on_demand:
+            inputs = {key: c.data_type for g in self.groups
+                      for key, c in zip(g.role.join_keys, g.role.view.entity, strict=True)}  # fmt: skip
+            inputs |= self.request
+            inputs |= {w.full_name: w.feature.data_type for w in self.features}
+            place = f"{service.exposure.file}: exposures.{service.name}.config.meta.feature_service"
+            self.on_demand = OnDemand(place, declared.on_demand, inputs)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The columns that an entity row must have."""
+        return list(dict.fromkeys([*self.join_keys, *self.request]))
+
+    @property
+    def all_names(self) -> list[str]:
+        """The names of an answer's columns.
+
+        Raises:
+            FeatureNameError: Two are the same.
+        """
+        names = [*self.inputs, *self.names, *(self.on_demand.names if self.on_demand else ())]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise FeatureNameError(
+                f"found {', '.join(twice)} twice among the names of the answer, expected each once: "
+                "ask with full_feature_names"
+            )
+        return names
+
+
+class OnlineReader:
+    """Reads online features.
+
+    Args:
+        catalog: The declared views and services.
+        store: Where their values are.
+        clock: The platform's clock, on which values grow old.
+
+    Raises:
+        UnsupportedTypeError: An online view has a type that the store cannot hold.
+        OnDemandError: A service's on-demand feature cannot be evaluated.
+    """
+
+    def __init__(self, catalog: Catalog, store: OnlineStore, clock: Clock) -> None:
+        self.catalog, self.store, self.clock = catalog, store, clock
+        online = (view for view in catalog.views.values() if view.online)
+        self._views = {view.name: (Layout(view), EntityKeys(view)) for view in online}
+        self._plans: dict[tuple[str | tuple[str, ...], bool], tuple[_Plan, list[str], list[str]]] = {}
+        for name, service in catalog.services.items():
+            if all(wanted.role.view.online for wanted in service.features):
+                self._plan(name, True)
+
+    def get_online_features(
+        self, features: Sequence[str] | str, entity_rows: EntityRows, *, full_feature_names: bool = False
+    ) -> OnlineResponse:
+        """The latest values of features for entities.
+
+        Args:
+            features: References (``view:feature``, ``view:*``), or the name of a feature service.
+            entity_rows: One mapping an entity, or one sequence a key; with a value for each of the request
+                columns of a service. A null in a key is found nowhere.
+            full_feature_names: Whether features are named ``view__feature``.
+
+        Raises:
+            UnknownFeatureError: A name that is not declared.
+            EntityTypeError: An entity row lacks a key, or has one of another type.
+            RequestValueError: An entity row lacks a request value, or has one of another type.
+            FeatureNameError: Two features would have one name.
+            NotMaterializedError: The store has nothing of a view.
+            SchemaMismatchError: The store was written for another declaration of a view.
+        """
+        plan, inputs, names = self._plan(features, full_feature_names)
+        given, count = _columns(entity_rows, inputs, plan)
+        wanted = self._wanted(plan, given) if count else []
+        return self._answer(plan, names, given, count, self.store.read(wanted) if wanted else [])
+
+    async def get_online_features_async(
+        self, features: Sequence[str] | str, entity_rows: EntityRows, *, full_feature_names: bool = False
+    ) -> OnlineResponse:
+        """``get_online_features`` for an event loop."""
+        plan, inputs, names = self._plan(features, full_feature_names)
+        given, count = _columns(entity_rows, inputs, plan)
+        wanted = self._wanted(plan, given) if count else []
+        found = await self.store.read_async(wanted) if wanted else []
+        return self._answer(plan, names, given, count, found)
+
+    def _plan(self, features: Sequence[str] | str, full_names: bool) -> tuple[_Plan, list[str], list[str]]:
+        asked = features if isinstance(features, str) else tuple(features)
+        planned = self._plans.get((asked, full_names))
+        if planned is None:
+            plan = self._make_plan(asked, full_names)
+            planned = (plan, plan.inputs, plan.all_names)
+            if len(self._plans) > 1000:  # callers may make up any number of requests
+                self._plans.clear()
+            self._plans[asked, full_names] = planned
+        return planned
+
+    def _make_plan(self, asked: str | tuple[str, ...], full_names: bool) -> _Plan:
+        service = self.catalog.service(asked) if isinstance(asked, str) else None
+        features = service.features if service is not None else self.catalog.resolve(asked)
+        if not features:
+            raise ValueError("features: found none, expected at least one")
+        for wanted in features:
+            if wanted.role.view.name not in self._views:
+                raise UnservedViewError(wanted.role.view.name)
+        plan = _Plan(features, self._views, full_names)
+        if service is not None:
+            plan.add_service(service)
+        return plan
+
+    def _wanted(self, plan: _Plan, given: Mapping[str, Sequence[Any]]) -> list[tuple[View, Sequence[bytes]]]:
+        return [
+            (group.role.view, group.keys.encode([given[key] for key in group.role.join_keys]))
+            for group in plan.groups
+        ]
+
+    def _answer(
+        self,
+        plan: _Plan,
+        names: list[str],
+        given: Mapping[str, Sequence[Any]],
+        count: int,
+        found: Sequence[Sequence[bytes | None]],
+    ) -> OnlineResponse:
+        now = micros(self.clock.now())
+        present = [Status.PRESENT] * count
+        features: list[list[Any]] = [[]] * len(plan.features)
+        statuses: list[list[Status]] = [[]] * len(plan.features)
+        instants: list[Sequence[int] | None] = [None] * len(plan.features)
+        for group, values in zip(plan.groups, found, strict=True) if count else ():
+            decoded = _decode(group, values)
+            reasons = _absences(decoded.timestamps, now - group.ttl)
+            for place, column in zip(group.columns, decoded.columns, strict=True):
+                if reasons:
+                    for row in reasons:
+                        column[row] = None
+                if None in column:
+                    statuses[place] = [
+                        Status.PRESENT if value is not None else reasons.get(row, Status.NULL_VALUE)
+                        for row, value in enumerate(column)
+                    ]
+                else:
+                    statuses[place] = present.copy()
+                features[place], instants[place] = column, decoded.timestamps
+        inputs = [list(given[name]) for name in names[: len(names) - len(features) - _extra(plan)]]
+        input_statuses = [
+            present.copy() if None not in column
+            else [Status.NULL_VALUE if value is None else Status.PRESENT for value in column]
+            for column in inputs
+        ]  # fmt: skip
+        computed = _on_demand(plan, given, features, count)
+        return OnlineResponse(
+            names,
+            [*inputs, *features, *computed],
+            [
+                *input_statuses,
+                *statuses,
+                *(
+                    [Status.NULL_VALUE if v is None else Status.PRESENT for v in column]
+                    for column in computed
+                ),
+            ],
+            [*([None] * len(inputs)), *instants, *([None] * len(computed))],
+        )
+
+
+def _extra(plan: _Plan) -> int:
+    return len(plan.on_demand.names) if plan.on_demand is not None else 0
+
+
+def _decode(group: _Group, values: Sequence[bytes | None]) -> Decoded:
+    if None in values:
+        blank = group.layout.blank
+        return group.layout.decode([blank if value is None else value for value in values], group.positions)
+    return group.layout.decode(values, group.positions)  # type: ignore[arg-type]
+
+
+def _absences(timestamps: Sequence[int], oldest: int) -> dict[int, Status]:
+    """The rows that have no value to give, and why."""
+    if min(timestamps) >= oldest:
+        return {}
+    return {
+        row: Status.NOT_FOUND if at == NOT_STORED else Status.OUTSIDE_MAX_AGE
+        for row, at in enumerate(timestamps)
+        if at < oldest
+    }
+
+
+def _columns(
+    entity_rows: EntityRows, inputs: Sequence[str], plan: _Plan
+) -> tuple[Mapping[str, Sequence[Any]], int]:
+    """The entity rows column by column, and how many they are.
+
+    Raises:
+        EntityTypeError: A key is missing, or columns differ in length.
+        RequestValueError: A request value is missing.
+    """
+    if isinstance(entity_rows, Mapping):
+        for name in inputs:
+            if name not in entity_rows:
+                raise _missing(name, "entity_rows", plan)
+        lengths = {len(entity_rows[name]) for name in inputs}
+        if len(lengths) > 1:
+            raise EntityTypeError(
+                f"entity_rows: found columns of {sorted(lengths)} rows, expected one length"
+            )
+        return entity_rows, lengths.pop()
+    try:
+        return {name: [row[name] for row in entity_rows] for name in inputs}, len(entity_rows)
+    except (KeyError, TypeError, IndexError):
+        for number, row in enumerate(entity_rows):
+            if not isinstance(row, Mapping):
+                raise EntityTypeError(
+                    f"entity_rows[{number}]: found a {type(row).__name__}, expected a mapping by key"
+                ) from None
+            for name in inputs:
+                if name not in row:
+                    raise _missing(name, f"entity_rows[{number}]", plan) from None
+        raise
+
+
+def _missing(name: str, place: str, plan: _Plan) -> ValueError:
+    message = f"{place}: found no {name!r}, expected {', '.join(plan.inputs)}"
+    return EntityTypeError(message) if name in plan.join_keys else RequestValueError(message)
+
+
+def _on_demand(
+    plan: _Plan, given: Mapping[str, Sequence[Any]], features: Sequence[Sequence[Any]], count: int
+) -> list[list[Any]]:
+    if plan.on_demand is None:
+        return []
+    if not count:
+        return [[] for _ in plan.on_demand.names]
+    columns = {name: given[name] for name in plan.inputs}
+    columns |= dict(zip(plan.full_names, features, strict=True))
+    try:
+        return plan.on_demand.evaluate(columns, count)
+    except duckdb.Error as error:
+        for name, kind in plan.request.items():
+            wrong = next((v for v in given[name] if not is_of_type(v, kind)), None)
+            if wrong is not None:
+                raise RequestValueError(
+                    f"request value {name}: found a value of type {type(wrong).__name__} that is no {kind}, "
+                    f"expected a {kind}"
+                ) from None
+        # Its own message may show values.
+        raise OnDemandError(
+            f"on-demand features: {type(error).__name__} on the values of this request"
+        ) from None

@@ -1,0 +1,136 @@
+"""What every online store does, whatever it keeps its bytes in.
+
+What belongs here: the interface, and the words in which materialization and reading speak to a store. What
+does not: LMDB (``lmdb_store``) and Redis (``redis_store``).
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from orchestration.feature_store.online.encoding import Pair
+from orchestration.feature_store.views import View
+
+POSITION_KEY = b"!position"
+"""Where a view's position is kept, beside its values: no entity has this key."""
+
+
+class NotMaterializedError(LookupError):
+    """The online store has nothing of a view."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(
+            f"online store of {view}: found nothing, expected values: materialize online_store/{view}"
+        )
+
+
+class ConcurrentMaterializationError(RuntimeError):
+    """Another process has materialized the same view meanwhile; nothing was written."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(f"online store of {view}: another materialization came between; nothing was written")
+
+
+@dataclass(frozen=True)
+class Position:
+    """Up to where a view's values follow the lakehouse.
+
+    ``schema`` is the view's schema hash; ``table`` the identity of its lakehouse table; ``snapshot`` the
+    lakehouse snapshot that was read; ``cutoff`` the instant, in microseconds since 1970, after which rows
+    were not yet known.
+    """
+
+    schema: str
+    table: str
+    snapshot: int
+    cutoff: int
+
+    def to_bytes(self) -> bytes:
+        """As it is stored."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, stored: bytes) -> "Position":
+        """From what is stored."""
+        return cls(**json.loads(stored))
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a materialization changes: all of it becomes visible at once.
+
+    ``newer`` values are written unless the store holds a later one of the entity; ``exact`` values whatever
+    it holds; ``gone`` are keys of entities that have no row any more.
+    """
+
+    newer: Sequence[Pair] = ()
+    exact: Sequence[Pair] = ()
+    gone: Sequence[bytes] = ()
+
+
+@dataclass(frozen=True)
+class Applied:
+    """How many values were written, skipped because a later one was there, and deleted."""
+
+    written: int
+    skipped: int
+    deleted: int
+
+
+class OnlineStore(Protocol):
+    """Values of entities by view; readers see each write whole or not at all."""
+
+    kind: str
+
+    def position(self, view: str) -> Position | None:
+        """Up to where a view has been materialized; None for never."""
+
+    def size(self, view: str) -> int:
+        """How many entities a view has in the store."""
+
+    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """The values of keys, view by view, those of one view from one state; None where there is none.
+
+        Raises:
+            NotMaterializedError: A view has never been materialized.
+            SchemaMismatchError: A view was materialized from another declaration than the given.
+        """
+
+    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+        """``read`` without blocking the event loop for longer than memory takes."""
+
+    def rebuild(self, view: str, position: Position, batches: Iterable[Sequence[Pair]]) -> int:
+        """Replace everything a view has; readers see the old values until all new ones are there.
+
+        Returns:
+            How many values were written.
+
+        Raises:
+            ConcurrentMaterializationError: Another rebuild of the view finished meanwhile.
+        """
+
+    def apply(self, view: str, base: Position, position: Position, changes: Changes) -> Applied:
+        """Take changes in, and with them the new position, in one transaction.
+
+        Raises:
+            ConcurrentMaterializationError: The view's position is not ``base`` any more.
+        """
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def timestamp_of(value: bytes) -> int:
+    """The row timestamp of a value, in microseconds since 1970."""
+    return int.from_bytes(value[8:16], "little", signed=True)
+
+
+def split_newer(newer: Sequence[Pair], held: Sequence[bytes | None]) -> tuple[list[Pair], int]:
+    """The pairs that are not older than what the store holds of their entities, and how many are."""
+    keep = [
+        pair
+        for pair, old in zip(newer, held, strict=True)
+        if old is None or timestamp_of(old) <= timestamp_of(pair[1])
+    ]
+    return keep, len(newer) - len(keep)

@@ -1,0 +1,236 @@
+"""Who calls, and what that caller may do.
+
+What belongs here: the keys file, and from a request's header to a caller. What does not: reading requests,
+and enforcing what is asked for.
+
+A key is ``<name>.<secret>``. The file holds the SHA-256 of the secret: with 256 random bits nobody can guess
+a secret from it, however fast the hash is.
+
+    roles:
+      scoring: {read: [trips, drivers]}     # feature views; "*" stands for all
+      arrivals: {push: [trips]}             # sources that take pushes
+    keys:
+      - {name: checkout, role: scoring, sha256: 5b1c..., requests_per_second: 500}
+"""
+
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import AfterValidator, Field
+
+from orchestration.declarations import Declared, parse_strict
+from orchestration.feature_store.server.refusal import Refusal
+from orchestration.settings import Settings
+
+ANYBODY = "anybody"
+EVERYTHING = "*"
+
+_NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
+_SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_NOBODYS = "0" * 64
+
+
+class KeysFault(ValueError):
+    """A keys file that cannot be used; one line a fault: file, key, found, expected."""
+
+
+def _a_name(value: str) -> str:
+    if not _NAME.match(value):
+        raise ValueError("expected small letters, digits, - and _")
+    return value
+
+
+def _a_hash(value: str) -> str:
+    if not _SHA256.match(value):
+        raise ValueError("expected 64 hex digits, as groundwork keys new prints them")
+    return value
+
+
+class AccessRole(Declared):
+    """What the callers of a role may do."""
+
+    read: tuple[str, ...] = ()
+    push: tuple[str, ...] = ()
+
+
+class ApiKey(Declared):
+    """One caller."""
+
+    name: Annotated[str, AfterValidator(_a_name)]
+    role: str
+    sha256: Annotated[str, AfterValidator(_a_hash)]
+    requests_per_second: Annotated[int, Field(gt=0)] | None = None
+
+
+class KeysFile(Declared):
+    """The whole file."""
+
+    roles: Mapping[str, AccessRole]
+    keys: Annotated[tuple[ApiKey, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls; ``limit`` is requests in a second."""
+
+    name: str
+    views: frozenset[str]
+    sources: frozenset[str]
+    limit: int | None
+
+    def check_views(self, wanted: Collection[str]) -> None:
+        """Raise unless the caller may read all these views.
+
+        Raises:
+            Refusal: 403, naming the views.
+        """
+        if not self.views.issuperset(wanted):
+            closed = ", ".join(sorted(set(wanted) - self.views))
+            raise Refusal(403, f"{self.name} may not read {closed}")
+
+    def check_push(self, source: str) -> None:
+        """Raise unless the caller may push to a source.
+
+        Raises:
+            Refusal: 403.
+        """
+        if source not in self.sources:
+            raise Refusal(403, f"{self.name} may not push to {source}")
+
+
+def new_key(name: str) -> tuple[str, str]:
+    """A key for a caller of that name, and the hash of its secret for the keys file.
+
+    Raises:
+        ValueError: No name a caller can have.
+    """
+    secret = secrets.token_urlsafe(32)
+    return f"{_a_name(name)}.{secret}", hashlib.sha256(secret.encode()).hexdigest()
+
+
+def _granted(names: Collection[str], known: Collection[str], place: str, faults: list[str]) -> frozenset[str]:
+    if EVERYTHING in names:
+        return frozenset(known)
+    faults.extend(
+        f"{place}: found {name!r}, expected one of {', '.join(sorted(known)) or 'none'}, or *"
+        for name in names
+        if name not in known
+    )
+    return frozenset(names)
+
+
+def read_callers(
+    path: Path, views: Collection[str], sources: Collection[str], default_limit: int | None
+) -> dict[str, tuple[Caller, str]]:
+    """The callers of a keys file with the hashes of their secrets, by name.
+
+    Raises:
+        KeysFault: The file is missing or cannot be used; all faults are listed.
+    """
+    try:
+        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise KeysFault(f"{path}: {error}") from error
+    faults: list[str] = []
+    file = parse_strict(KeysFile, held, str(path), "keys file", faults)
+    if file is None:
+        raise KeysFault("\n".join(faults))
+    readable = {n: _granted(r.read, views, f"{path}: roles.{n}.read", faults) for n, r in file.roles.items()}
+    pushable = {
+        n: _granted(r.push, sources, f"{path}: roles.{n}.push", faults) for n, r in file.roles.items()
+    }
+    faults.extend(
+        f"{path}: keys.{key.name}.role: found {key.role!r}, expected one of {', '.join(file.roles)}"
+        for key in file.keys
+        if key.role not in file.roles
+    )
+    doubled = [name for name, n in Counter(key.name for key in file.keys).items() if n > 1]
+    faults.extend(f"{path}: keys: found {name} twice, expected each name once" for name in doubled)
+    if faults:
+        raise KeysFault("\n".join(faults))
+    return {
+        key.name: (
+            Caller(
+                key.name, readable[key.role], pushable[key.role], key.requests_per_second or default_limit
+            ),
+            key.sha256,
+        )
+        for key in file.keys
+    }
+
+
+class Access:
+    """From a request's headers to its caller.
+
+    Args:
+        settings: The platform's settings; without a keys file, anybody who reaches the server may do all.
+        views: Names of all feature views.
+        sources: Names of all sources that take pushes.
+
+    Raises:
+        KeysFault: The keys file cannot be used.
+    """
+
+    def __init__(self, settings: Settings, views: Collection[str], sources: Collection[str]) -> None:
+        limit = settings.server_requests_per_second
+        self._callers: dict[str, tuple[Caller, str]] = {}
+        self._anybody: Caller | None = None
+        if settings.server_keys_file is None:
+            self._anybody = Caller(ANYBODY, frozenset(views), frozenset(sources), limit)
+        else:
+            self._callers = read_callers(settings.server_keys_file, views, sources, limit)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no key is asked for."""
+        return self._anybody is not None
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all callers."""
+        return [ANYBODY] if self._anybody else list(self._callers)
+
+    def caller(self, authorization: bytes | None) -> Caller:
+        """The caller whose key a request bears: ``Bearer <name>.<secret>``, or as a browser asks for it.
+
+        Raises:
+            Refusal: 401; the answer does not tell which part was wrong.
+        """
+        if self._anybody is not None:
+            return self._anybody
+        name, secret = _credentials(authorization)
+        known = self._callers.get(name)
+        digest = hashlib.sha256(secret.encode()).hexdigest()
+        # An unknown name costs what a known one costs.
+        is_right = hmac.compare_digest(digest, known[1] if known else _NOBODYS)
+        if known is None or not is_right:
+            raise Refusal(
+                401,
+                "expected a key: Authorization: Bearer <name>.<secret>",
+                [(b"www-authenticate", b'Basic realm="groundwork", charset="UTF-8"')],
+            )
+        return known[0]
+
+
+def _credentials(authorization: bytes | None) -> tuple[str, str]:
+    try:
+        scheme, _, rest = (authorization or b"").decode().strip().partition(" ")
+        if scheme.lower() == "bearer":
+            name, _, secret = rest.strip().partition(".")
+            return name, secret
+        if scheme.lower() == "basic":
+            name, _, secret = b64decode(rest, validate=True).decode().partition(":")
+            return name, secret.removeprefix(f"{name}.")
+    except (UnicodeDecodeError, binascii.Error):
+        pass
+    return "", ""

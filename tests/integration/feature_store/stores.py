@@ -1,0 +1,22 @@
+"""Values made by hand, for tests of what a store does with them."""
+
+import struct
+
+from orchestration.feature_store.online.store import Position
+from tests.unit.feature_store.views import make_view
+
+VIEW = make_view({"x": "bigint"})
+
+
+def value(at, x, view=VIEW):
+    """A value of the view: timestamp, one feature."""
+    return struct.pack("<QqBq", int(view.schema_hash, 16), at, 0, x)
+
+
+def pairs(count, at, *, start=0):
+    """So many entities, in order, all with one timestamp and their number as the feature."""
+    return [(f"=e{n:06d}".encode(), value(at, n)) for n in range(start, start + count)]
+
+
+def position(snapshot, *, view=VIEW):
+    return Position(view.schema_hash, "table", snapshot, 0)
