@@ -20,6 +20,7 @@ from orchestration.automation import (
     with_policy,
 )
 from orchestration.declarations import LAYERS
+from orchestration.feature_store.online.assets import build_online_assets
 from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
@@ -58,11 +59,13 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         for layer in LAYERS[1:]
         if declarations.layer(layer)
     ]
+    online_assets, online_checks = build_online_assets(declarations, settings, clock)
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(spec, declarations, clock)),
         [
             *landing,
             *models,
+            *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings),
         ],
@@ -72,6 +75,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         asset_checks=[
             *build_contract_checks(contracts, clock),
             *build_freshness_checks(declarations, clock),
+            *online_checks,
         ],
         jobs=build_jobs(key for asset in landing for key in asset.keys),
         schedules=build_schedules(declarations, settings, clock),

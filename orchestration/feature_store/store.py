@@ -9,6 +9,8 @@ from functools import cached_property
 
 from orchestration.declarations import RoleView
 from orchestration.feature_store.offline import EVENT_TIMESTAMP, RetrievalJob, get_historical_features
+from orchestration.feature_store.online.opening import open_online_store
+from orchestration.feature_store.online.reading import EntityRows, OnlineReader, OnlineResponse
 from orchestration.feature_store.spines import Spine
 from orchestration.feature_store.views import Catalog, Role, build_catalog
 from orchestration.lakehouse import LakehouseResource
@@ -17,7 +19,7 @@ from orchestration.settings import Settings
 
 
 class FeatureStore:
-    """The features of a project."""
+    """The features of a project: as they were known at any instant, and as they are now."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -55,4 +57,23 @@ class FeatureStore:
             as_of=as_of,
             snapshot=snapshot,
             full_feature_names=full_feature_names,
+        )
+
+    @cached_property
+    def online(self) -> OnlineReader:
+        """What reads the online store."""
+        return OnlineReader(self.catalog, open_online_store(self.project.settings), self.project.clock)
+
+    def get_online_features(
+        self, features: Sequence[str] | str, entity_rows: EntityRows, *, full_feature_names: bool = False
+    ) -> OnlineResponse:
+        """The latest values of features for entities; see ``OnlineReader``."""
+        return self.online.get_online_features(features, entity_rows, full_feature_names=full_feature_names)
+
+    async def get_online_features_async(
+        self, features: Sequence[str] | str, entity_rows: EntityRows, *, full_feature_names: bool = False
+    ) -> OnlineResponse:
+        """``get_online_features`` for an event loop."""
+        return await self.online.get_online_features_async(
+            features, entity_rows, full_feature_names=full_feature_names
         )
