@@ -280,7 +280,7 @@ class FeatureServer:
 
     async def _get_online_features(self, call: Call) -> Reply:
         request = parse_request(call.body, self._max_rows)
-        plan = self._plans.plan(request)
+        plan = self._plans.plan(request, call.caller.views)
         call.caller.check_views(plan.views)
         columns = self._plans.columns(request, plan)
         try:
@@ -325,7 +325,9 @@ class FeatureServer:
     async def _ready(self, call: Call) -> Reply:
         reasons = await asyncio.to_thread(self._parts.unready)
         if reasons:
-            return Reply(503, orjson.dumps({"status": "not ready", "reasons": list(reasons)}))
+            # They name views; where keys are asked for, who shows none is not told.
+            told = {"reasons": list(reasons)} if self._access.is_open else {}
+            return Reply(503, orjson.dumps({"status": "not ready", **told}))
         return Reply(200, b'{"status":"ready"}')
 
     async def _get_metrics(self, call: Call) -> Reply:

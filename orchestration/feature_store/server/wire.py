@@ -259,8 +259,8 @@ class Plans:
             for name in wanted.role.join_keys
         }  # fmt: skip
 
-    def plan(self, request: Request) -> Plan:
-        """The plan for a request.
+    def plan(self, request: Request, views: frozenset[str]) -> Plan:
+        """The plan for a request of a caller who may read these views.
 
         Raises:
             Refusal: 404, it asks for what is not declared; 422, it asks for a feature twice.
@@ -269,20 +269,15 @@ class Plans:
         plan = self._plans.get(asked)
         if plan is None:
             try:
-                plan = self._make(asked)
-            except UnknownFeatureError as unknown:
-                raise Refusal(404, str(unknown)) from unknown
+                plan = _make(asked, self._catalog)
+            except UnknownFeatureError:
+                raise Refusal(404, _unknown(asked, self._catalog, views)) from None
             except ValueError as fault:
                 raise Refusal(422, f"features: {fault}") from fault
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()
             self._plans[asked] = plan
         return plan
-
-    def _make(self, asked: tuple[str, ...] | str) -> Plan:
-        if isinstance(asked, str):
-            return _plan_of_service(self._catalog.service(asked))
-        return _plan(list(asked), self._catalog.resolve(asked))
 
     def columns(self, request: Request, plan: Plan) -> dict[str, list[Any]]:
         """The columns that the reader needs, their JSON turned into values.
@@ -344,8 +339,26 @@ def _plan(features: list[str] | str, wanted: Sequence[Wanted], service: Service 
     )
 
 
-def _plan_of_service(service: Service) -> Plan:
-    return _plan(service.name, service.features, service)
+def _make(asked: tuple[str, ...] | str, catalog: Catalog) -> Plan:
+    if isinstance(asked, str):
+        service = catalog.service(asked)
+        return _plan(service.name, service.features, service)
+    return _plan(list(asked), catalog.resolve(asked))
+
+
+def _unknown(asked: tuple[str, ...] | str, catalog: Catalog, views: frozenset[str]) -> str:
+    """Why nothing of that name is there, for somebody who is to learn of these views only."""
+    services = {
+        name: service
+        for name, service in catalog.services.items()
+        if views.issuperset(wanted.role.view.name for wanted in service.features)
+    }
+    seen = Catalog({name: view for name, view in catalog.views.items() if name in views}, services)
+    try:
+        _make(asked, seen)
+    except UnknownFeatureError as unknown:
+        return str(unknown)
+    raise LookupError("found what is not there")
 
 
 def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> bytes:
