@@ -20,6 +20,7 @@ from orchestration.automation import (
     with_policy,
 )
 from orchestration.declarations import LAYERS
+from orchestration.feature_store.online.assets import build_online_assets
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
 from orchestration.project import Project, read_project
@@ -55,11 +56,13 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         for layer in LAYERS[1:]
         if declarations.layer(layer)
     ]
+    online_assets, online_checks = build_online_assets(declarations, settings, clock)
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(spec, declarations, clock)),
         [
             *landing,
             *models,
+            *online_assets,
             build_quality_report(declarations, settings, clock),
             build_maintenance(settings),
         ],
@@ -69,6 +72,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         asset_checks=[
             *build_contract_checks(declarations, settings, clock),
             *build_freshness_checks(declarations, clock),
+            *online_checks,
         ],
         jobs=build_jobs(key for asset in landing for key in asset.keys),
         schedules=build_schedules(declarations, settings, clock),

@@ -11,6 +11,8 @@ from orchestration.settings import Settings
 
 GATED = frozenset({"staged", "features", "training"})
 """Layers that follow their inputs once these pass; raw follows the schedule and the landing sensors."""
+SERVED = frozenset({"online_store"})
+"""What follows its input once that passes, all partitions of it at once."""
 REPORTS = frozenset({"quality"})
 """What tells of its inputs, good or bad."""
 
@@ -40,6 +42,21 @@ def refresh_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetC
     ).with_label("refresh_when_inputs_pass")
 
 
+def serve_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+    """Refresh an asset without partitions once its inputs changed and every blocking check on them passed.
+
+    As ``refresh_when_inputs_pass``, but it does not wait for every partition of an input: what there is is
+    served. Can fail to run for as long as some input is always in progress.
+    """
+    inputs_changed = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
+    return (
+        inputs_changed.since_last_handled()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+        & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    ).with_label("serve_when_inputs_pass")
+
+
 def refresh_when_inputs_settle() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
     """Refresh after any input changed, passing or not: for reports, which must tell of failures too.
 
@@ -57,10 +74,15 @@ def refresh_when_inputs_settle() -> dg.AutomationCondition[dg.AssetKey | dg.Asse
 def automate(spec: dg.AssetSpec) -> dg.AssetSpec:
     """The spec with the condition of its layer; a spec that has one keeps it."""
     layer = spec.key.path[0]
-    if spec.automation_condition is not None or layer not in GATED | REPORTS:
+    if spec.automation_condition is not None:
         return spec
-    condition = refresh_when_inputs_pass() if layer in GATED else refresh_when_inputs_settle()
-    return spec.replace_attributes(automation_condition=condition)
+    if layer in GATED:
+        return spec.replace_attributes(automation_condition=refresh_when_inputs_pass())
+    if layer in SERVED:
+        return spec.replace_attributes(automation_condition=serve_when_inputs_pass())
+    if layer in REPORTS:
+        return spec.replace_attributes(automation_condition=refresh_when_inputs_settle())
+    return spec
 
 
 def build_automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:

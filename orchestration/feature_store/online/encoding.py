@@ -85,13 +85,13 @@ def _wide_decimal(scale: int) -> Callable[[bytes], Decimal]:
 class Kind:
     """How values of one type are stored.
 
-    ``code`` is the slot's ``struct`` code; ``carrier`` the type that DuckDB casts to before a column is
+    ``code`` is the slot's ``struct`` code; ``held_as`` the type that DuckDB casts to before a column is
     packed, None for its own; ``convert`` makes a Python value of what ``struct`` gives, None where that is
     one already; ``is_variable`` values have their bytes after the slots.
     """
 
     code: str
-    carrier: str | None = None
+    held_as: str | None = None
     convert: Callable[[Any], Any] | None = None
     is_variable: bool = False
 

@@ -67,8 +67,8 @@ class Packer:
         """The select list that ``pairs`` takes: key, timestamp, then the features, each as it is stored."""
         features = [
             identifier(column.name)
-            if kind.carrier is None or kind.carrier == canonical(column.data_type)
-            else f"cast({identifier(column.name)} as {kind.carrier})"
+            if kind.held_as is None or kind.held_as == canonical(column.data_type)
+            else f"cast({identifier(column.name)} as {kind.held_as})"
             for column, kind in zip(self.view.features, self.layout.kinds, strict=True)
         ]
         timestamp = f"cast({identifier(self.view.timestamp)} as timestamptz)"

@@ -1,0 +1,97 @@
+"""A materialization that is killed leaves the whole old or the whole new state, and the next one finishes the work."""
+
+import multiprocessing
+import random
+import signal
+import time
+
+import pytest
+
+from orchestration.feature_store.online.encoding import Layout
+from orchestration.feature_store.online.keys import EntityKeys
+from orchestration.feature_store.online.lmdb_store import LmdbStore
+from orchestration.feature_store.online.verification import compare
+from tests.integration.feature_store import killed
+from tests.integration.feature_store.lakes import Lake
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload([killed.__name__])
+ENTITIES = 60
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake(tmp_path / "data")
+    lake.insert(*[("a", n, 0, 0, "n", 0) for n in range(ENTITIES)])
+    yield lake
+    lake.con.close()
+
+
+def place_of(store):
+    return (str(store.folder),) if isinstance(store, LmdbStore) else (store._url, store._prefix)
+
+
+def states(store, view):
+    """The hours of the values of all entities: one of them if the state is whole."""
+    keys = EntityKeys(view).encode([["a"] * ENTITIES, list(range(ENTITIES))])
+    (values,) = store.read([(view, keys)])
+    assert None not in values
+    layout = Layout(view)
+    return set(layout.decode(values, [layout.position("count")]).columns[0])
+
+
+@pytest.mark.parametrize(
+    ("full", "moment", "is_new"),
+    [
+        (False, "before the commit of changes", False),
+        (False, "after the commit of changes", True),
+        (True, "before a new generation is named", False),
+        (True, "after a new generation is named", True),
+        (True, "before the old generation is removed", True),
+    ],
+)
+def test_killed_at_the_boundary(lake, any_store, full, moment, is_new):
+    reader = any_store
+    lake.materialize(any_store)
+    before = any_store.position("levels")
+    assert states(reader, lake.view) == {0}
+    lake.insert(*[("a", n, 1, 1, "n", 1) for n in range(ENTITIES)])
+    process = CONTEXT.Process(
+        target=killed.materialize_once,
+        args=(str(lake.lakehouse.settings.data_dir), place_of(any_store), full, moment),
+    )
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
+    fresh = killed.open_place(place_of(any_store))
+    assert states(fresh, lake.view) == ({1} if is_new else {0})
+    assert (fresh.position("levels") != before) == is_new
+    assert states(reader, lake.view) <= {0, 1}
+    done = lake.materialize(any_store)
+    assert done.mode == "changes"
+    assert done.written == (0 if is_new else ENTITIES)
+    assert states(reader, lake.view) == {1}
+    assert compare(lake.lakehouse, any_store, lake.view).holds
+
+
+def test_killed_at_any_moment(lake, any_store):
+    lake.materialize(any_store)
+    chance = random.Random(3)
+    seen = set()
+    for _ in range(20):
+        started = CONTEXT.Event()
+        process = CONTEXT.Process(
+            target=killed.materialize_for_ever,
+            args=(str(lake.lakehouse.settings.data_dir), place_of(any_store), started),
+        )
+        process.start()
+        assert started.wait(60)
+        time.sleep(chance.uniform(0, 0.4))
+        process.kill()
+        process.join(60)
+        found = states(any_store, lake.view)
+        assert len(found) == 1
+        seen |= found
+    assert len(seen) == 20
+    lake.materialize(any_store, 10_000)
+    assert compare(lake.lakehouse, any_store, lake.view).holds
