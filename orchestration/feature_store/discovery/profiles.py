@@ -133,7 +133,7 @@ def profile(con: duckdb.DuckDBPyConnection, view: View) -> ViewProfile | None:
     keys = ", ".join(map(identifier, view.keys))
     selected = [
         "count(*)",
-        f"approx_count_distinct(({keys}))",
+        f"count(distinct ({keys}))",
         f"epoch_us(max({identifier(view.timestamp)}))",
         *map(_facts, view.features),
     ]

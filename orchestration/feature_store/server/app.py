@@ -7,6 +7,7 @@ No framework: a table of nine routes needs no router, and Starlette's costs as m
 """
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
@@ -33,12 +34,12 @@ from orchestration.feature_store.server.refusal import Header, Refusal
 from orchestration.feature_store.server.wire import (
     ON_DEMAND,
     Answer,
-    Plan,
     Plans,
     check_columns,
     encode,
     load_object,
     parse_request,
+    tally,
 )
 from orchestration.feature_store.views import Catalog
 from orchestration.settings import Settings
@@ -182,6 +183,9 @@ class FeatureServer:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
+                # What is there now stays: to look through it again and again would stop requests for long.
+                gc.collect()
+                gc.freeze()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
                 self._parts.close()
@@ -276,7 +280,7 @@ class FeatureServer:
 
     async def _get_online_features(self, call: Call) -> Reply:
         request = parse_request(call.body, self._max_rows)
-        plan = self._plans.plan(request)
+        plan = self._plans.plan(request, call.caller.views)
         call.caller.check_views(plan.views)
         columns = self._plans.columns(request, plan)
         try:
@@ -287,26 +291,12 @@ class FeatureServer:
             raise Refusal(422, str(fault)) from fault
         except (NotMaterializedError, SchemaMismatchError) as fault:
             raise Refusal(503, str(fault)) from fault
-        self._count(answer, plan, request.rows)
+        metrics = self._metrics
+        metrics.rows(request.rows)
+        for label, status, count in tally(answer, plan):
+            metrics.values(label, status, count)
         body = encode(answer, plan, request.entities)
         return Reply(200, body, rows=request.rows, features=len(plan.labels))
-
-    def _count(self, answer: Answer, plan: Plan, rows: int) -> None:
-        metrics = self._metrics
-        metrics.rows(rows)
-        statuses = answer.statuses
-        first = len(statuses) - len(plan.labels)
-        for place, label in enumerate(plan.labels, first):
-            column, cells = statuses[place], metrics.values[label]
-            if rows == 1:
-                metrics.add(cells[column[0]])
-                continue
-            for status, cell in cells.items():
-                count = column.count(status)
-                if count:
-                    metrics.add(cell, count)
-                    if count == rows:
-                        break
 
     async def _push(self, call: Call) -> Reply:
         held = load_object(call.body)
@@ -335,7 +325,9 @@ class FeatureServer:
     async def _ready(self, call: Call) -> Reply:
         reasons = await asyncio.to_thread(self._parts.unready)
         if reasons:
-            return Reply(503, orjson.dumps({"status": "not ready", "reasons": list(reasons)}))
+            # They name views; where keys are asked for, who shows none is not told.
+            told = {"reasons": list(reasons)} if self._access.is_open else {}
+            return Reply(503, orjson.dumps({"status": "not ready", **told}))
         return Reply(200, b'{"status":"ready"}')
 
     async def _get_metrics(self, call: Call) -> Reply:

@@ -88,8 +88,7 @@ class Metrics:
         self._request = {(r, s): index[_request(r, s)] for r in routes for s in STATUSES}
         self._seconds = {r: index[_bucket(r, 0)] for r in routes}
         self._rows = index[_ROWS]
-        self.values = {view: {s: index[_value(view, s)] for s in Status} for view in views}
-        """By view and status, the cell that ``add`` takes."""
+        self._values = {(view, s.value): index[_value(view, s)] for view in views for s in Status}
         self._pushed = {source: index[_pushed(source)] for source in sources}
         self._rate = {caller: index[_rate(caller)] for caller in callers}
 
@@ -105,9 +104,9 @@ class Metrics:
         """Count entity rows."""
         self._mine[self._rows] += count
 
-    def add(self, cell: int, count: int = 1) -> None:
-        """Count values of one of the cells in ``values``."""
-        self._mine[cell] += count
+    def values(self, view: str, status: Status, count: int) -> None:
+        """Count values of a view."""
+        self._mine[self._values[view, status.value]] += count
 
     def pushed(self, source: str, rows: int) -> None:
         """Count pushed rows."""

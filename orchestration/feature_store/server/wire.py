@@ -10,7 +10,7 @@ and the first second of 1970 where there is no row.
 """
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -35,6 +35,7 @@ KEYS = (
 )
 
 Column = Sequence[Any]
+_STATUSES = tuple(Status)
 _PLANS_KEPT = 1_000
 
 
@@ -258,8 +259,8 @@ class Plans:
             for name in wanted.role.join_keys
         }  # fmt: skip
 
-    def plan(self, request: Request) -> Plan:
-        """The plan for a request.
+    def plan(self, request: Request, views: frozenset[str]) -> Plan:
+        """The plan for a request of a caller who may read these views.
 
         Raises:
             Refusal: 404, it asks for what is not declared; 422, it asks for a feature twice.
@@ -268,20 +269,15 @@ class Plans:
         plan = self._plans.get(asked)
         if plan is None:
             try:
-                plan = self._make(asked)
-            except UnknownFeatureError as unknown:
-                raise Refusal(404, str(unknown)) from unknown
+                plan = _make(asked, self._catalog)
+            except UnknownFeatureError:
+                raise Refusal(404, _unknown(asked, self._catalog, views)) from None
             except ValueError as fault:
                 raise Refusal(422, f"features: {fault}") from fault
             if len(self._plans) >= _PLANS_KEPT:
                 self._plans.clear()
             self._plans[asked] = plan
         return plan
-
-    def _make(self, asked: tuple[str, ...] | str) -> Plan:
-        if isinstance(asked, str):
-            return _plan_of_service(self._catalog.service(asked))
-        return _plan(list(asked), self._catalog.resolve(asked))
 
     def columns(self, request: Request, plan: Plan) -> dict[str, list[Any]]:
         """The columns that the reader needs, their JSON turned into values.
@@ -343,8 +339,26 @@ def _plan(features: list[str] | str, wanted: Sequence[Wanted], service: Service 
     )
 
 
-def _plan_of_service(service: Service) -> Plan:
-    return _plan(service.name, service.features, service)
+def _make(asked: tuple[str, ...] | str, catalog: Catalog) -> Plan:
+    if isinstance(asked, str):
+        service = catalog.service(asked)
+        return _plan(service.name, service.features, service)
+    return _plan(list(asked), catalog.resolve(asked))
+
+
+def _unknown(asked: tuple[str, ...] | str, catalog: Catalog, views: frozenset[str]) -> str:
+    """Why nothing of that name is there, for somebody who is to learn of these views only."""
+    services = {
+        name: service
+        for name, service in catalog.services.items()
+        if views.issuperset(wanted.role.view.name for wanted in service.features)
+    }
+    seen = Catalog({name: view for name, view in catalog.views.items() if name in views}, services)
+    try:
+        _make(asked, seen)
+    except UnknownFeatureError as unknown:
+        return str(unknown)
+    raise LookupError("found what is not there")
 
 
 def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> bytes:
@@ -357,21 +371,52 @@ def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> byt
     """
     names = answer.feature_names
     first = len(names) - len(plan.labels)
-    results = []
-    for place, (values, statuses, instants) in enumerate(
-        zip(answer.values, answer.statuses, answer.event_timestamps, strict=True)
+    columns: list[Sequence[Any]] = [
+        entities.get(name, column) for name, column in zip(names[:first], answer.values[:first], strict=True)
+    ]
+    columns += answer.values[first:]
+    for place, write in plan.write.items():
+        columns[first + place] = [write(value) for value in columns[first + place]]
+    # Put together from parts: statuses and instants of one view's features are mostly the same lists.
+    parts = [b'{"metadata":{"feature_names":', orjson.dumps(names), b'},"results":[']
+    statuses: Sequence[Status] = ()
+    instants: Sequence[datetime | None] = ()
+    rest = b""
+    for column, its_statuses, its_instants in zip(
+        columns, answer.statuses, answer.event_timestamps, strict=True
     ):
-        column: Sequence[Any] = values
-        if place < first:
-            column = entities.get(names[place], values)
-        else:
-            write = plan.write.get(place - first)
-            if write is not None:
-                column = [write(value) for value in values]
-        held: Sequence[datetime | None] = instants
-        if None in instants:
-            held = [instant or NO_ROW for instant in instants]
-        results.append({"values": column, "statuses": statuses, "event_timestamps": held})
-    return orjson.dumps(
-        {"metadata": {"feature_names": names}, "results": results}, _default, orjson.OPT_UTC_Z
-    )
+        if its_statuses != statuses or its_instants != instants:
+            statuses, instants = its_statuses, its_instants
+            rest = b',"statuses":%b,"event_timestamps":%b},' % (
+                orjson.dumps([status.value for status in statuses]),
+                orjson.dumps([instant or NO_ROW for instant in instants], None, orjson.OPT_UTC_Z),
+            )
+        parts += (b'{"values":', orjson.dumps(column, _default), rest)
+    parts[-1] = rest[:-1]
+    parts.append(b"]}")
+    return b"".join(parts)
+
+
+def tally(answer: Answer, plan: Plan) -> Iterator[tuple[str, Status, int]]:
+    """How many values of which label have which status; equal columns of one label are counted once."""
+    statuses = answer.statuses
+    first = len(statuses) - len(plan.labels)
+    last, label, columns = statuses[first], plan.labels[0], 0
+    for place, name in enumerate(plan.labels, first):
+        column = statuses[place]
+        if name != label or column != last:
+            yield from _tally(label, last, columns)
+            last, label, columns = column, name, 0
+        columns += 1
+    yield from _tally(label, last, columns)
+
+
+def _tally(label: str, statuses: Sequence[Status], columns: int) -> Iterator[tuple[str, Status, int]]:
+    rest = len(statuses)
+    for status in _STATUSES:
+        found = statuses.count(status)
+        if found:
+            yield label, status, found * columns
+            rest -= found
+            if not rest:
+                return

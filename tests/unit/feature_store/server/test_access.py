@@ -1,6 +1,7 @@
 """Who may do what, by keys and roles."""
 
 import base64
+import re
 
 import pytest
 import yaml
@@ -47,6 +48,18 @@ def test_a_role_reads_its_views_and_pushes_to_its_sources_only(tmp_path):
 
     assert [push("orders", keys["till"]), push("returns", keys["till"])] == [200, 403]
     assert [push("returns", keys["boss"]), push("orders", keys["door"])] == [200, 403]
+
+
+def test_a_caller_learns_nothing_of_views_that_are_closed_to_it(tmp_path):
+    shop, keys = keyed_shop(tmp_path, ("till", "clerk"))
+    for wrong in (["stock:lft"], ["stok:left"], ["buyers:ordrs"], ["byers:orders"], "payment"):
+        got = ask(shop, wrong, {"store": ["north"], "day": ["2024-05-01"]}, key=keys["till"])
+        assert got.status == 404
+        hints = got.json["error"].split("?" if "mean" in got.json["error"] else "Known")[-1]
+        assert not {"buyers", "payments", "orders"} & set(re.findall(r"\w+", hints)), got.json
+    assert "did you mean stock" in ask(shop, ["stok:left"], {"store": [""]}, key=keys["till"]).json["error"]
+    shop.unready.append("buyers: never materialized")
+    assert call(shop, "GET", "/ready").json == {"status": "not ready"}
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/openapi.json"])
