@@ -225,8 +225,8 @@ def _join(
 
 
 @contextmanager
-def _passing(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """A transaction that is rolled back: one state of the lakehouse, and nothing left behind."""
+def _one_state(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """A transaction that is rolled back: all of it sees one state of the lakehouse."""
     con.execute("begin")
     try:
         yield
@@ -274,11 +274,14 @@ def get_historical_features(
         raise ValueError(f"as_of: found {as_of}, expected an instant with an offset from UTC")
     request = _request(catalog, features, roles, full_feature_names)
     sql = PointInTimeSql(lakehouse.settings.dbt_project_dir)
-    with lakehouse.reader(snapshot=snapshot) as con, _passing(con):
+    with lakehouse.reader(snapshot=snapshot) as con:
         spine = read_spine(entity_df, con.execute)
         _check_names(request, spine)
         _load_spine(con, spine, list(_needed(request, event_timestamp)))
-        found = _join(con, sql, request, as_of)
+        # After the spine: of a table that is not committed DuckDB takes the rows to be none, and joins it
+        # by trying every pair.
+        with _one_state(con):
+            found = _join(con, sql, request, as_of)
     table: Any = spine
     for name in found.column_names:
         table = table.append_column(found.schema.field(name), found.column(name))

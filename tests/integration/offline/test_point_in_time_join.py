@@ -57,11 +57,13 @@ def oracle_view(rows: list[dict[str, Any]], made: dict[str, Any]) -> OracleView:
     return OracleView(rows, made["entity"], ttl, tuple(made["order"]))
 
 
-@pytest.fixture(scope="module")
-def con():
+@pytest.fixture(scope="module", params=["sorting", "looping"])
+def con(request):
+    """Once for each of DuckDB's two ways to join: for few rows it tries every pair."""
     with duckdb.connect(config={"threads": 2}) as con:
         # A zone with daylight saving: a ttl is a length of time, whatever clocks on walls do.
         con.execute("set timezone = 'America/New_York'")
+        con.execute(f"set asof_loop_join_threshold = {0 if request.param == 'sorting' else 1_000_000}")
         yield con
 
 
