@@ -13,9 +13,8 @@ from pydantic import ValidationError
 
 from orchestration.declarations import DeclarationError
 from orchestration.feature_catalog import LiveCatalog
-from orchestration.feature_store.online.lmdb_store import LmdbStore
+from orchestration.feature_store.online.opening import open_online_store
 from orchestration.feature_store.online.reading import OnlineReader
-from orchestration.feature_store.online.redis_store import RedisStore
 from orchestration.feature_store.online.store import OnlineStore
 from orchestration.feature_store.server import (
     ROUTES,
@@ -70,7 +69,7 @@ def make_server(settings: Settings, counters: Path) -> FeatureServer:
     catalog = build_catalog(project.declarations)
     sources = pushable_sources(project.declarations, settings)
     access = Access(settings, catalog.views, sources)
-    store, live = online_store(settings), LiveCatalog(project, catalog)
+    store, live = open_online_store(settings), LiveCatalog(project, catalog)
 
     def push(source: str, columns: Mapping[str, list[Any]]) -> str:
         try:
@@ -99,13 +98,6 @@ def make_server(settings: Settings, counters: Path) -> FeatureServer:
             close=close,
         )
     )
-
-
-def online_store(settings: Settings) -> OnlineStore:
-    """The online store that the settings name."""
-    if settings.online_store_redis_url is None:
-        return LmdbStore(settings.online_dir)
-    return RedisStore(settings.online_store_redis_url.get_secret_value(), settings.online_store_redis_prefix)
 
 
 def unready(catalog: Catalog, store: OnlineStore) -> list[str]:

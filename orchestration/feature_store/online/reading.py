@@ -54,9 +54,11 @@ class OnlineResponse:
         feature_names: The entity's keys, the request's values, then the features, as asked for.
         values: A list a name, in it one value an entity row; None where the status is not ``PRESENT``.
         statuses: A status for each value.
+        instants: The row timestamp of each value in microseconds since 1970, or ``NOT_STORED``; None for what
+            is no stored feature. Features of one row share one sequence.
     """
 
-    __slots__ = ("__dict__", "_instants", "feature_names", "statuses", "values")
+    __slots__ = ("__dict__", "feature_names", "instants", "statuses", "values")
 
     def __init__(
         self,
@@ -66,7 +68,7 @@ class OnlineResponse:
         instants: Sequence[Sequence[int] | None],
     ) -> None:
         self.feature_names, self.values, self.statuses = feature_names, values, statuses
-        self._instants = instants
+        self.instants = instants
 
     @cached_property
     def event_timestamps(self) -> list[list[datetime | None]]:
@@ -74,7 +76,7 @@ class OnlineResponse:
         made: dict[int, list[datetime | None]] = {}
         count = len(self.values[0]) if self.values else 0
         columns: list[list[datetime | None]] = []
-        for instants in self._instants:
+        for instants in self.instants:
             if instants is None:
                 columns.append([None] * count)
                 continue
@@ -88,7 +90,7 @@ class OnlineResponse:
         found = dict(zip(self.feature_names, self.values, strict=True))
         if include_event_timestamps:
             for name, instants, timestamps in zip(
-                self.feature_names, self._instants, self.event_timestamps, strict=True
+                self.feature_names, self.instants, self.event_timestamps, strict=True
             ):
                 if instants is not None:
                     found[f"{name}__ts"] = timestamps

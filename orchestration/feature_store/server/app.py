@@ -39,7 +39,6 @@ from orchestration.feature_store.server.wire import (
     encode,
     load_object,
     parse_request,
-    tally,
 )
 from orchestration.feature_store.views import Catalog
 from orchestration.settings import Settings
@@ -293,9 +292,10 @@ class FeatureServer:
             raise Refusal(503, str(fault)) from fault
         metrics = self._metrics
         metrics.rows(request.rows)
-        for label, status, count in tally(answer, plan):
-            metrics.values(label, status, count)
-        body = encode(answer, plan, request.entities)
+        body, tallies = encode(answer, plan, request.entities)
+        for tally in tallies:
+            for status, count in tally.counts():
+                metrics.values(tally.label, status, count)
         return Reply(200, body, rows=request.rows, features=len(plan.labels))
 
     async def _push(self, call: Call) -> Reply:

@@ -14,16 +14,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
 
 from orchestration.declarations import DeclaredColumn
+from orchestration.feature_store.online.encoding import NOT_STORED, from_micros
 from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server.refusal import Refusal
 from orchestration.feature_store.views import Catalog, Role, Service, UnknownFeatureError, Wanted
 
-NO_ROW = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_ROW = b"1970-01-01T00:00:00Z"
 ON_DEMAND = "on_demand"
 """Under which name values of on-demand features are counted."""
 KEYS = (
@@ -55,8 +57,11 @@ class Answer(Protocol):
         """What the value of each entity row means."""
 
     @property
-    def event_timestamps(self) -> Sequence[Sequence[datetime | None]]:
-        """Since when the value holds, for each entity row."""
+    def instants(self) -> Sequence[Sequence[int] | None]:
+        """Since when the value of each entity row holds, in microseconds since 1970, or ``NOT_STORED``.
+
+        None for what is no stored feature; features of one row share one sequence.
+        """
 
 
 @dataclass(frozen=True)
@@ -361,62 +366,68 @@ def _unknown(asked: tuple[str, ...] | str, catalog: Catalog, views: frozenset[st
     raise LookupError("found what is not there")
 
 
-def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> bytes:
-    """The response body of an answer.
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Columns of an answer that are counted under one name and have the same statuses."""
+
+    label: str
+    statuses: Sequence[Status]
+    columns: int
+
+    def counts(self) -> Iterator[tuple[Status, int]]:
+        """How many values have which status."""
+        rest = len(self.statuses)
+        if rest == 1:
+            yield self.statuses[0], self.columns
+            return
+        for status in _STATUSES:
+            found = self.statuses.count(status)
+            if found:
+                yield status, found * self.columns
+                rest -= found
+                if not rest:
+                    return
+
+
+def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> tuple[bytes, list[Tally]]:
+    """The response body of an answer, and what is in it.
 
     Args:
         answer: The reader's answer.
         plan: What was asked for.
         entities: The request's columns as they came: join keys are given back unchanged.
     """
-    names = answer.feature_names
+    names, values = answer.feature_names, answer.values
     first = len(names) - len(plan.labels)
-    columns: list[Sequence[Any]] = [
-        entities.get(name, column) for name, column in zip(names[:first], answer.values[:first], strict=True)
-    ]
-    columns += answer.values[first:]
-    for place, write in plan.write.items():
-        columns[first + place] = [write(value) for value in columns[first + place]]
-    # Put together from parts: statuses and instants of one view's features are mostly the same lists.
+    # Put together from parts: statuses and instants of one row's features are mostly the same lists.
     parts = [b'{"metadata":{"feature_names":', orjson.dumps(names), b'},"results":[']
     statuses: Sequence[Status] = ()
-    instants: Sequence[datetime | None] = ()
-    rest = b""
-    for column, its_statuses, its_instants in zip(
-        columns, answer.statuses, answer.event_timestamps, strict=True
-    ):
-        if its_statuses != statuses or its_instants != instants:
-            statuses, instants = its_statuses, its_instants
-            rest = b',"statuses":%b,"event_timestamps":%b},' % (
-                orjson.dumps([status.value for status in statuses]),
-                orjson.dumps([instant or NO_ROW for instant in instants], None, orjson.OPT_UTC_Z),
+    instants: Sequence[int] | None = None
+    rest, since, tallies = b"", 0, []
+    for place, (its_statuses, its_instants) in enumerate(zip(answer.statuses, answer.instants, strict=True)):
+        if its_instants is not instants or its_statuses != statuses or place in (0, first):
+            if since < place and place > first:
+                tallies.append(Tally(plan.labels[since - first], statuses, place - since))
+            statuses, instants, since = its_statuses, its_instants, place
+            rest = b',"statuses":["%b"],"event_timestamps":["%b"]},' % (
+                b'","'.join([status.value.encode() for status in statuses]),
+                b'","'.join([_NO_ROW] * len(statuses) if instants is None else map(_iso, instants)),
             )
+        column: Sequence[Any] = values[place]
+        if place < first:
+            column = entities.get(names[place], column)
+        elif place - first in plan.write:
+            column = list(map(plan.write[place - first], column))
         parts += (b'{"values":', orjson.dumps(column, _default), rest)
+    tallies.append(Tally(plan.labels[since - first], statuses, len(names) - since))
     parts[-1] = rest[:-1]
     parts.append(b"]}")
-    return b"".join(parts)
+    return b"".join(parts), tallies
 
 
-def tally(answer: Answer, plan: Plan) -> Iterator[tuple[str, Status, int]]:
-    """How many values of which label have which status; equal columns of one label are counted once."""
-    statuses = answer.statuses
-    first = len(statuses) - len(plan.labels)
-    last, label, columns = statuses[first], plan.labels[0], 0
-    for place, name in enumerate(plan.labels, first):
-        column = statuses[place]
-        if name != label or column != last:
-            yield from _tally(label, last, columns)
-            last, label, columns = column, name, 0
-        columns += 1
-    yield from _tally(label, last, columns)
-
-
-def _tally(label: str, statuses: Sequence[Status], columns: int) -> Iterator[tuple[str, Status, int]]:
-    rest = len(statuses)
-    for status in _STATUSES:
-        found = statuses.count(status)
-        if found:
-            yield label, status, found * columns
-            rest -= found
-            if not rest:
-                return
+@lru_cache(maxsize=65_536)
+def _iso(micros: int) -> bytes:
+    """An instant as Feast writes it; the first second of 1970 for none."""
+    if micros == NOT_STORED:
+        return _NO_ROW
+    return from_micros(micros).isoformat().removesuffix("+00:00").encode() + b"Z"

@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestration.declarations import DeclaredColumn, Exposure, ExposureMeta, FeatureService
 from orchestration.feature_store.discovery import Facts
+from orchestration.feature_store.online.encoding import NOT_STORED, micros
 from orchestration.feature_store.online.keys import EntityTypeError
 from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server import (
@@ -122,7 +123,7 @@ class Shelf:
         names: list[str] = list(keys)
         values: list[list[Any]] = [list(entity_rows[key]) for key in keys]
         statuses = [[Status.PRESENT] * rows for _ in keys]
-        instants: list[list[datetime | None]] = [[None] * rows for _ in keys]
+        instants: list[list[int] | None] = [None for _ in keys]
         for one in wanted:
             found = [self._look(one.role, one.feature.name, entity_rows, row) for row in range(rows)]
             names.append(one.full_name if full_feature_names or held else one.feature.name)
@@ -132,25 +133,23 @@ class Shelf:
             names.append(name)
             values.append([1.5] * rows)
             statuses.append([Status.PRESENT] * rows)
-            instants.append([SINCE] * rows)
-        return SimpleNamespace(
-            feature_names=names, values=values, statuses=statuses, event_timestamps=instants
-        )
+            instants.append(None)
+        return SimpleNamespace(feature_names=names, values=values, statuses=statuses, instants=instants)
 
     def _look(
         self, role: Role, feature: str, rows: Mapping[str, Sequence[Any]], row: int
-    ) -> tuple[Any, Status, datetime | None]:
+    ) -> tuple[Any, Status, int]:
         for key, declared in zip(role.join_keys, role.view.entity, strict=True):
             if declared.data_type == "bigint" and type(rows[key][row]) is not int:
                 raise EntityTypeError(f"{key}: found a text, expected bigint")
         found = VALUES.get((role.view.name, tuple(rows[key][row] for key in role.join_keys)))
         if found is None:
-            return None, Status.NOT_FOUND, None
+            return None, Status.NOT_FOUND, NOT_STORED
         at, values = found
         if NOW - at > role.view.ttl:
-            return None, Status.OUTSIDE_MAX_AGE, at
+            return None, Status.OUTSIDE_MAX_AGE, micros(at)
         value = values[feature]
-        return value, Status.NULL_VALUE if value is None else Status.PRESENT, at
+        return value, Status.NULL_VALUE if value is None else Status.PRESENT, micros(at)
 
 
 @dataclass
