@@ -14,7 +14,7 @@ run: $(STAMP)  ## Materialize the whole graph with every check
 ui: $(STAMP)  ## Serve the UI on http://127.0.0.1:3000
 	@$(BIN)/groundwork ui $(ARGS)
 
-serve: $(STAMP)  ## Serve features on http://127.0.0.1:6566
+serve: $(STAMP)  ## Serve features on http://127.0.0.1:6567
 	@$(BIN)/groundwork serve $(ARGS)
 
 test: $(STAMP)  ## Run every test

@@ -63,7 +63,7 @@ def ui(port: int) -> None:
 
 @main.command()
 @click.option("--host", help="Address to listen on; default: GROUNDWORK_SERVER_HOST, or 127.0.0.1.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Default: GROUNDWORK_SERVER_PORT, or 6566.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Default: GROUNDWORK_SERVER_PORT, or 6567.")
 @click.option("--workers", type=click.IntRange(1), help="Default: GROUNDWORK_SERVER_WORKERS, or 1.")
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
     """Serve features over HTTP, in Feast's JSON, with the catalog at /catalog."""

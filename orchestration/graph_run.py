@@ -15,6 +15,7 @@ from rich.console import Console
 
 from orchestration.automation.jobs import ALL_ASSETS, Span
 from orchestration.automation.local_run import run_here
+from orchestration.declarations import LAYERS
 from orchestration.definitions import assemble
 from orchestration.instance import open_instance
 from orchestration.progress import Progress
@@ -86,11 +87,12 @@ def run_graph(
         UsageFault: ``select`` matches nothing.
     """
     started = time.monotonic()
-    if select is None:  # While the first layer lands files, there is a processor to spare.
-        threading.Thread(target=_prepare, args=[project.settings], name="prepare", daemon=True).start()
     repository = assemble(project).get_repository_def()
     job = repository.get_job(ALL_ASSETS)
     keys = _selected(repository, job, select)
+    if any(key.path[0] in LAYERS[1:] for key in keys):
+        # While the first layer lands files, there is a processor to spare.
+        threading.Thread(target=_prepare, args=[project.settings], name="prepare", daemon=True).start()
     if not any(repository.asset_graph.get(key).is_partitioned for key in keys):
         span = None
     title = f"{len(keys)} assets" + (f", partitions {span}" if span else "")

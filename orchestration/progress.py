@@ -101,7 +101,7 @@ class Progress:
         self._console.print(text, style=style, markup=False, soft_wrap=True)
 
     def _line(self, layer: str, name: str, text: str, style: str | None = None) -> None:
-        self._print(f"  {layer:<11} {name:<30} {text}", style)
+        self._print(f"  {layer:<12} {name:<30} {text}", style)
 
     def _wait(self) -> None:
         if not self._waiting:

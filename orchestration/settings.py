@@ -103,7 +103,9 @@ class Settings(BaseSettings):
     server_host: str = Field(
         "127.0.0.1", description="Address the feature server listens on; any but loopback needs keys."
     )
-    server_port: Annotated[int, Field(ge=0, lt=65536)] = Field(6566, description="Its port; 0: a free one.")
+    server_port: Annotated[int, Field(ge=0, lt=65536)] = Field(
+        6567, description="Its port; 0: a free one. Browsers refuse 6566, which Feast serves on."
+    )
     server_workers: Annotated[int, Field(gt=0)] = Field(1, description="Its processes.")
     server_keys_file: AbsolutePath | None = Field(
         None, description="YAML file of its API keys and roles; unset: whoever reaches it may do all."
