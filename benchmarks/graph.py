@@ -8,7 +8,6 @@ from benchmarks.timing import Measured
 from benchmarks.workspace import Workspace
 from orchestration.settings import PROJECT_DIR
 
-
 _COMPARABLE = ("--select", "not group:serving")
 """What the tools by hand make too: all but the online store."""
 
