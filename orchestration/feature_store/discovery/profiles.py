@@ -72,7 +72,7 @@ class FeatureProfile:
 
 @dataclass(frozen=True)
 class ViewProfile:
-    """The rows of a view; ``entities`` is estimated."""
+    """The rows of a view, and of how many entities they are."""
 
     rows: int
     entities: int
@@ -142,7 +142,7 @@ def profile(con: duckdb.DuckDBPyConnection, view: View) -> ViewProfile | None:
     counted = dict(_categories(con, table, found))
     return ViewProfile(
         rows=rows,
-        entities=min(entities, rows),
+        entities=entities,
         newest=None if newest is None else datetime.fromtimestamp(newest / 1e6, UTC),
         features={
             column.name: _feature(column, rows, facts, counted.get(column.name))

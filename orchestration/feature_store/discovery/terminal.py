@@ -85,7 +85,7 @@ def _facts(view: ViewFacts) -> Table:
         ("entity", Text(", ".join(f"{key.name} ({key.data_type})" for key in view.entity))),
         ("valid for", Text(view.ttl)),
         ("newest row", Text(f"{drawing.age(view.age_seconds)} {state}".strip(), _STYLES.get(state, ""))),
-        ("rows", Text(f"{drawing.number(view.rows)}, of about {drawing.number(view.entities)} entities")),
+        ("rows", Text(f"{drawing.number(view.rows)}, of {drawing.number(view.entities)} entities")),
         ("checks", checks or Text("none yet")),
         ("online", Text("yes" if view.online else "no")),
         ("owner", Text(view.owner)),

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from operator import eq
 from typing import Literal
 
@@ -244,7 +245,7 @@ class _Run:
         return self.store.rebuild(self.view.name, self.position, counted())
 
     def _count(self, pairs: Sequence[Pair]) -> None:
-        self.written_bytes += sum(len(key) + len(value) for key, value in pairs)
+        self.written_bytes += sum(map(len, chain.from_iterable(pairs)))
 
     def _find_changes(self, base: Position) -> int:
         """Fill ``_gone`` with rows that were known and are no more, ``_come`` with those that are now."""

@@ -183,7 +183,6 @@ class FeatureServer:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 # What is there now stays: to look through it again and again would stop requests for long.
-                gc.collect()
                 gc.freeze()
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":

@@ -69,6 +69,7 @@ def serve(settings: Settings, make_app: Callable[[], Any]) -> None:
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=False,
         log_level=logging.INFO,
         backlog=_BACKLOG,
         server_header=False,

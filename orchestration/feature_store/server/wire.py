@@ -85,7 +85,7 @@ class Plan:
     write: Mapping[int, Callable[[Any], Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Request:
     """A request for features, as far as its JSON tells."""
 
@@ -366,7 +366,7 @@ def _unknown(asked: tuple[str, ...] | str, catalog: Catalog, views: frozenset[st
     raise LookupError("found what is not there")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tally:
     """Columns of an answer that are counted under one name and have the same statuses."""
 

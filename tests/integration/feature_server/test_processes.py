@@ -79,7 +79,12 @@ def test_with_a_certificate_it_speaks_tls_only(tmp_path):
          "-addext", "subjectAltName=DNS:localhost"],
         check=True, capture_output=True,
     )  # fmt: skip
-    variables = {"GROUNDWORK_SERVER_TLS_CERTIFICATE": str(certificate), "GROUNDWORK_SERVER_TLS_KEY": str(key)}
+    variables = {
+        "GROUNDWORK_SERVER_TLS_CERTIFICATE": str(certificate),
+        "GROUNDWORK_SERVER_TLS_KEY": str(key),
+        # The caller that spoke no TLS never says goodbye in TLS either.
+        "GROUNDWORK_SERVER_SHUTDOWN_SECONDS": "1",
+    }
     with shop(tmp_path, certificate=certificate, **variables) as server:
         assert server.ask(["buyers:orders"], {"buyer": [1]}).status_code == 200
         with pytest.raises(requests.ConnectionError):

@@ -99,7 +99,7 @@ def test_every_feature_stands_there_with_all_that_is_known_of_it():
     assert ids >= {"orders:total", "orders:kind", "buyers:name", "empty:nothing"}
     text = " ".join(PAGE.text.split())
     for words in (
-        "4 features in 3 views", "The total.", "6 hours", "team:shop", "12,345", "about 77", "25%",
+        "4 features in 3 views", "The total.", "6 hours", "team:shop", "12,345", "77", "25%",
         "\N{MINUS SIGN}3.5 to 12,000, median 7", "Used by payments", "1 passed, 1 warned", "staged/stg_orders: Orders.",
         "1 minute old", "01234567", "models/features/orders.yml", "nothing stored yet", "overdue", "personal",
         "is_odd warned 2.5",

@@ -160,11 +160,13 @@ class Shop:
     shelf: Shelf
     log: Path
     metrics: Metrics
+    access_log: AccessLog
     pushed: list[Any] = field(default_factory=list)
     unready: list[str] = field(default_factory=list)
     facts: Facts = field(default_factory=lambda: Facts(NOW, "http://127.0.0.1:3000", (), ()))
 
     def lines(self) -> list[dict[str, Any]]:
+        self.access_log.flush()
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
@@ -175,6 +177,7 @@ def open_shop(folder: Path, **settings: Any) -> Shop:
     sources = frozenset({"orders", "returns"})
     access = Access(platform, list(CATALOG.views), sources)
     metrics = Metrics(folder / "counters", 1, ROUTES, counted_views(CATALOG), sorted(sources), access.names)
+    access_log = AccessLog(platform.server_access_log)
     shop: Shop
 
     def push(source: str, columns: Mapping[str, list[Any]]) -> str:
@@ -185,10 +188,10 @@ def open_shop(folder: Path, **settings: Any) -> Shop:
 
     parts = Parts(
         settings=platform, catalog=CATALOG, reader=shelf, unready=lambda: shop.unready, push=push,
-        sources=sources, access=access, metrics=metrics, access_log=AccessLog(platform.server_access_log),
+        sources=sources, access=access, metrics=metrics, access_log=access_log,
         facts=lambda: shop.facts, close=lambda: None,
     )  # fmt: skip
-    shop = Shop(FeatureServer(parts), shelf, folder / "access.jsonl", metrics)
+    shop = Shop(FeatureServer(parts), shelf, folder / "access.jsonl", metrics, access_log)
     return shop
 
 
