@@ -22,7 +22,7 @@ from orchestration.feature_store.point_in_time import PointInTimeSql, view_argum
 from orchestration.feature_store.spines import Spine, read_spine
 from orchestration.feature_store.views import Catalog, Role, Service, Wanted, resolve_role
 from orchestration.lakehouse import LakehouseResource
-from orchestration.sql import identifier
+from orchestration.sql import identifier, literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -210,13 +210,14 @@ def _join(
     con: duckdb.DuckDBPyConnection, sql: PointInTimeSql, request: _Request, as_of: datetime | None
 ) -> pa.Table:
     """The features of the rows in ``_spine``, in order."""
+    texts = con.execute(f"select min({_PREDICTION_TIME})::text, max({_PREDICTION_TIME})::text from _spine")
+    first, last = (f"{literal(text)}::timestamptz" for text in texts.fetchall()[0])
     parts = []
     for number, (role, wanted) in enumerate(zip(request.roles, request.by_role.values(), strict=True)):
         spine_columns = [identifier(f"_{role.name}__{key}") for key in role.view.keys]
         view = view_argument(role, [w.feature for w in wanted], spine_columns, as_of=as_of)
-        con.execute(
-            f"create temp table _known_{number} as {sql.known_values('_spine', _PREDICTION_TIME, view)}"
-        )
+        known = sql.known_values("_spine", _PREDICTION_TIME, view, first, last)
+        con.execute(f"create temp table _known_{number} as {known}")
         parts.append(f"_known_{number}")
     joined = "(select * from _spine" + "".join(f" left join {part} using ({_ROW})" for part in parts) + ")"
     columns = ", ".join(f"{identifier(n)} as {identifier(as_)}" for n, as_ in request.columns.items())

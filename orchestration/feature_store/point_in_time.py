@@ -64,9 +64,14 @@ class PointInTimeSql:
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
         return environment.from_string(text).module
 
-    def known_values(self, spine: str, prediction_time: str, view: Mapping[str, Any]) -> str:
-        """A select of ``_row`` and the values that one view knew, for the spine's rows with any."""
-        return str(self._macros.known_values(spine, prediction_time, view))
+    def known_values(
+        self, spine: str, prediction_time: str, view: Mapping[str, Any], first: str, last: str
+    ) -> str:
+        """A select of ``_row`` and the values that one view knew, for the spine's rows with any.
+
+        ``first`` and ``last`` are SQL: the earliest and latest prediction time.
+        """
+        return str(self._macros.known_values(spine, prediction_time, view, first, last))
 
     def with_on_demand(self, joined: str, on_demand: Mapping[str, OnDemandFeature]) -> str:
         """A select that adds on-demand features to a join."""

@@ -71,8 +71,11 @@ joined as (
 {#-
     A select of what one view knew: `_row`, the number of a row of the spine, and the values of the view.
     Rows for which it knew nothing are not in it; each other is once.
+
+    first, last: the spine's first and last prediction time, where they are known: comparing with literals
+    is quicker, and spares DuckDB the files beyond.
 -#}
-{% macro known_values(spine, prediction_time, view) -%}
+{% macro known_values(spine, prediction_time, view, first=none, last=none) -%}
     with
 
     found as materialized (
@@ -87,10 +90,10 @@ joined as (
             select {{ view.entity.keys() | join(", ") }}, {{ view.timestamp }}
             from {{ view.relation }}
             where
-                {{ view.timestamp }} <= (select max(spine.{{ prediction_time }}) from {{ spine }} as spine)
-                and {{ view.timestamp }} >= (
-                    select min(spine.{{ prediction_time }}) from {{ spine }} as spine
-                ) - interval '{{ view.ttl_seconds }} seconds'
+                {{ view.timestamp }} <= {{ last or "(select max(" ~ prediction_time ~ ") from " ~ spine ~ ")" }}
+                and {{ view.timestamp }} >= {{
+                    first or "(select min(" ~ prediction_time ~ ") from " ~ spine ~ ")"
+                }} - interval '{{ view.ttl_seconds }} seconds'
         ) as known
             on
                 {%- for column, key in view.entity.items() %}

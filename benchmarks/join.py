@@ -1,0 +1,175 @@
+"""Point-in-time join of 10 million feature rows to a million rows: us, a hand-written query, polars, pandas.
+
+Each side is a process of its own, which says how long the join took, from the caller's rows to an Arrow
+table or a DataFrame; imports and opening are left out. All give the same sum, or the comparison is void.
+"""
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from benchmarks.report import GIB, Row
+from benchmarks.timing import Measured, measure
+from orchestration.declarations import DeclaredColumn
+from orchestration.feature_store.offline import get_historical_features
+from orchestration.feature_store.views import Catalog, View
+from orchestration.lakehouse import LakehouseResource
+from orchestration.settings import Settings
+
+FEATURES = [f"f{n}" for n in range(10)]
+TTL = timedelta(days=10)
+LIMITS = {"hand": 1.3, "polars": 1.0, "pandas": 1.0}
+WORDS = {"hand": "a hand-written ASOF query", "polars": "polars join_asof", "pandas": "pandas merge_asof"}
+
+
+def _lakehouse(folder: Path) -> LakehouseResource:
+    return LakehouseResource.from_settings(Settings(data_dir=folder / "data"))
+
+
+def make_data(folder: Path, feature_rows: int, spine_rows: int) -> None:
+    """A table of the lakehouse, the same as a Parquet file, and the spine as another."""
+    if (folder / "spine.parquet").is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def instant(seed: int) -> str:
+        micros = f"(hash(i * {seed}) % 31536000000000)::bigint"
+        return f"timestamptz '2013-01-01' + to_microseconds({micros}) as known_at"
+
+    values = ", ".join(f"(hash(i * {n + 3}) % 1000)::double as {name}" for n, name in enumerate(FEATURES))
+    entities = feature_rows // 100
+    with _lakehouse(folder).get_connection() as con:
+        con.execute("create schema if not exists features")
+        con.execute(
+            f"create or replace table features.readings as select (hash(i) % {entities})::bigint as entity, "
+            f"{instant(7)}, {values} from range({feature_rows}) as t (i) order by known_at"
+        )
+        con.execute(f"copy features.readings to '{folder}/features.parquet'")
+        con.execute(
+            f"copy (select i as id, (hash(i * 3 + 99) % {entities})::bigint as entity, {instant(11)} "
+            f"from range({spine_rows}) as t (i)) to '{folder}/spine.parquet'"
+        )
+
+
+def ours(folder: Path) -> tuple[float, float]:
+    def column(name: str, data_type: str) -> DeclaredColumn:
+        return DeclaredColumn(name, data_type, name, "public")
+
+    readings = View(
+        name="readings",
+        schema="features",
+        table="readings",
+        entity=(column("entity", "bigint"),),
+        timestamp="known_at",
+        ttl=TTL,
+        online=False,
+        features=tuple(column(name, "double") for name in FEATURES),
+        description="",
+        owner="team:benchmarks",
+    )
+    lakehouse = _lakehouse(folder)
+    lakehouse.open().close()
+    started = time.perf_counter()
+    table = get_historical_features(
+        Catalog({"readings": readings}),
+        lakehouse,
+        folder / "spine.parquet",
+        ["readings:*"],
+        event_timestamp="known_at",
+    ).to_arrow()
+    seconds = time.perf_counter() - started
+    return seconds, float(sum(v or 0 for v in table.column("f0").to_pylist()))
+
+
+def hand(folder: Path) -> tuple[float, float]:
+    values = ", ".join(
+        f"case when f.known_at >= s.known_at - interval '{TTL.days} days' then f.{name} end as {name}"
+        for name in FEATURES
+    )
+    with _lakehouse(folder).reader() as con:
+        started = time.perf_counter()
+        table = con.execute(
+            f"select s.*, {values} from '{folder}/spine.parquet' as s asof left join features.readings as f "
+            "on s.entity = f.entity and s.known_at >= f.known_at"
+        ).to_arrow_table()
+        seconds = time.perf_counter() - started
+    return seconds, float(sum(v or 0 for v in table.column("f0").to_pylist()))
+
+
+def polars(folder: Path) -> tuple[float, float]:
+    import polars as pl  # noqa: PLC0415  # one side of the comparison only
+
+    started = time.perf_counter()
+    spine = pl.read_parquet(folder / "spine.parquet").sort("known_at")
+    features = pl.read_parquet(folder / "features.parquet").sort("known_at")
+    joined = spine.join_asof(
+        features, on="known_at", by="entity", strategy="backward", tolerance=TTL, check_sortedness=False
+    )
+    joined = joined.sort("id")
+    return time.perf_counter() - started, float(joined["f0"].sum())
+
+
+def pandas(folder: Path) -> tuple[float, float]:
+    import pandas as pd  # noqa: PLC0415  # one side of the comparison only
+
+    started = time.perf_counter()
+    spine = pd.read_parquet(folder / "spine.parquet").sort_values("known_at")
+    features = pd.read_parquet(folder / "features.parquet").sort_values("known_at")
+    joined = pd.merge_asof(spine, features, on="known_at", by="entity", tolerance=pd.Timedelta(TTL))
+    joined = joined.sort_values("id")
+    return time.perf_counter() - started, float(joined["f0"].sum())
+
+
+SIDES: dict[str, Callable[[Path], tuple[float, float]]] = {
+    "ours": ours,
+    "hand": hand,
+    "polars": polars,
+    "pandas": pandas,
+}
+
+
+def _once(side: str, folder: Path) -> tuple[Measured, float]:
+    log = folder / f"{side}.log"
+    whole = measure([sys.executable, "-m", "benchmarks.join", side, str(folder)], {}, log)
+    told = json.loads(log.read_text().splitlines()[-1])
+    return Measured(told["seconds"], whole.peak_bytes), told["total"]
+
+
+def run(
+    folder: Path, *, repeats: int, feature_rows: int = 10_000_000, spine_rows: int = 1_000_000
+) -> list[Row]:
+    """Each side ``repeats`` times in turn; the median counts.
+
+    Raises:
+        RuntimeError: Two sides gave other values.
+    """
+    place = folder / "join"
+    make_data(place, feature_rows, spine_rows)
+    found: dict[str, list[Measured]] = {side: [] for side in SIDES}
+    totals: dict[str, float] = {}
+    for _ in range(repeats):
+        for side, measured in found.items():
+            cost, totals[side] = _once(side, place)
+            measured.append(cost)
+    if len(set(totals.values())) > 1:
+        raise RuntimeError(f"the sides gave other values: {totals}")
+    seconds = {side: statistics.median(m.seconds for m in measured) for side, measured in found.items()}
+    peaks = {side: max(m.peak_bytes for m in measured) for side, measured in found.items()}
+
+    def told(side: str) -> str:
+        return f"{seconds[side]:.1f} s, {peaks[side] / GIB:.1f} GiB"
+
+    what = f"point-in-time join, {feature_rows:,} by {spine_rows:,} rows by {len(FEATURES)} features"
+    return [
+        Row(what, told("ours"), f"{told(side)}: {words}", seconds["ours"] / seconds[side], LIMITS[side])
+        for side, words in WORDS.items()
+    ]
+
+
+if __name__ == "__main__":
+    taken, total = SIDES[sys.argv[1]](Path(sys.argv[2]))
+    print(json.dumps({"seconds": taken, "total": total}))
