@@ -24,7 +24,7 @@ from orchestration.feature_store.online.assets import build_online_assets
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
 from orchestration.project import Project, read_project
-from orchestration.quality import build_contract_checks, build_quality_report
+from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.settings import Settings
 from orchestration.transformation import DbtResource, build_layer_assets
 
@@ -50,27 +50,28 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         project.declarations,
         project.clock,
     )
+    online_assets, online_checks = build_online_assets(declarations, settings, clock)
+    contracts = load_contracts(declarations, settings.soda_checks_dir)
     landing = build_raw_assets(declarations, settings, clock)
     models = [
         build_layer_assets(layer, declarations, manifest, settings, clock)
         for layer in LAYERS[1:]
         if declarations.layer(layer)
     ]
-    online_assets, online_checks = build_online_assets(declarations, settings, clock)
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(spec, declarations, clock)),
         [
             *landing,
             *models,
             *online_assets,
-            build_quality_report(declarations, settings, clock),
+            build_quality_report(contracts, settings, clock),
             build_maintenance(settings),
         ],
     )
     return dg.Definitions(
         assets=assets,
         asset_checks=[
-            *build_contract_checks(declarations, settings, clock),
+            *build_contract_checks(contracts, clock),
             *build_freshness_checks(declarations, clock),
             *online_checks,
         ],

@@ -19,6 +19,7 @@ from orchestration.definitions import assemble
 from orchestration.instance import open_instance
 from orchestration.progress import Progress
 from orchestration.project import Project
+from orchestration.quality.soda import import_soda
 from orchestration.settings import Settings
 from orchestration.transformation.manifest import executable_manifest
 
@@ -62,7 +63,8 @@ def _selected(
 
 
 def _prepare(settings: Settings) -> None:
-    """Import dbt and the plots and read the dbt project: three seconds that no layer has to wait for."""
+    """Import Soda, dbt and plots, and read the dbt project: seconds that no layer has to wait for."""
+    import_soda()
     for name in _NEEDED_LATER:
         importlib.import_module(name)
     executable_manifest(settings)

@@ -52,16 +52,20 @@ def _with_driver(url: SecretStr) -> str:
     return re.sub("^postgres(ql)?://", "postgresql+psycopg2://", url.get_secret_value())
 
 
-class PlatformStorage(DagsterStorage, ConfigurableClass):
-    """Runs, events and schedules: SQLite under the data folder, or PostgreSQL when the settings name one.
-
-    It has no config of its own, so that no connection string ends up in an instance's description.
-    """
+class _BySettings:
+    """What the settings decide alone: a class of ``dagster.yaml`` without config of its own."""
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
         """No config: the settings decide."""
         return {}
+
+
+class PlatformStorage(_BySettings, DagsterStorage, ConfigurableClass):
+    """Runs, events and schedules: SQLite under the data folder, or PostgreSQL when the settings name one.
+
+    It has no config of its own, so that no connection string ends up in an instance's description.
+    """
 
     @classmethod
     def from_config_value(  # type: ignore[override]
@@ -79,13 +83,8 @@ class PlatformStorage(DagsterStorage, ConfigurableClass):
         return DagsterPostgresStorage(_with_driver(url), inst_data=inst_data)
 
 
-class PlatformComputeLogs(LocalComputeLogManager):
+class PlatformComputeLogs(_BySettings, LocalComputeLogManager):
     """What steps print, under the data folder."""
-
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        """No config: the settings decide."""
-        return {}
 
     @classmethod
     def from_config_value(
@@ -95,13 +94,8 @@ class PlatformComputeLogs(LocalComputeLogManager):
         return cls(base_dir=str(Settings().dagster_dir / COMPUTE_LOGS), inst_data=inst_data)
 
 
-class PlatformArtifacts(LocalArtifactStorage):
+class PlatformArtifacts(_BySettings, LocalArtifactStorage):
     """Other files of the instance, under the data folder."""
-
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        """No config: the settings decide."""
-        return {}
 
     @classmethod
     def from_config_value(

@@ -23,8 +23,10 @@ class WaterWorks:
     @property
     def environment(self) -> Mapping[str, str]:
         """The variables with which another process works on the same copy."""
+        threads = self.settings.duckdb_threads
         return {
             **os.environ,
+            **({} if threads is None else {"GROUNDWORK_DUCKDB_THREADS": str(threads)}),
             "PUMPS_DATA": str(self.deliveries),
             "GROUNDWORK_DATA_DIR": str(self.settings.data_dir),
             "GROUNDWORK_DBT_PROJECT_DIR": str(self.settings.dbt_project_dir),

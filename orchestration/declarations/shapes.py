@@ -113,7 +113,7 @@ class RoleView(Declared):
 
 
 class RequestColumn(Declared):
-    """A value that only a request knows, such as the scheduled departure."""
+    """A value that only a request knows, such as an amount."""
 
     data_type: str = Field(min_length=1)
     description: str = Field(min_length=1)

@@ -61,14 +61,14 @@ def from_text(column: str, declared: str) -> Cast:
     return _checked(c, t, tried(t))
 
 
-def carrier(declared: str) -> str:
+def scan_type(declared: str) -> str:
     """The type as which DuckDB's own CSV reader may read a column without losing anything."""
     t = canonical(declared)
     return "DOUBLE" if t in _SMALL or t == "double" else "BOOLEAN" if t == "boolean" else "VARCHAR"
 
 
-def from_carrier(column: str, declared: str) -> Cast:
-    """A cell that was read as its carrier: cheaper than text; what is in doubt counts as a fault here."""
+def from_scanned(column: str, declared: str) -> Cast:
+    """A cell that was read as its scan type: cheaper than text; what is in doubt counts as a fault here."""
     c, t = identifier(column), canonical(declared)
     if t in _SMALL:
         # Doubles hold every 32-bit integer; reading them costs no more, and tells a fraction.

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from orchestration.declarations import Table, canonical
-from orchestration.ingestion.casts import Cast, from_carrier, from_text, from_typed
+from orchestration.ingestion.casts import Cast, from_scanned, from_text, from_typed
 from orchestration.ingestion.faults import IngestFault, hint, shown
 
 
@@ -70,9 +70,9 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
     return tuple(new)
 
 
-def carrier_casts(table: Table, new: Sequence[str]) -> dict[str, Cast]:
-    """How cells that a CSV reader delivers in their carriers become values."""
-    return {c.name: from_carrier(c.name, c.data_type) for c in table.columns} | {
+def scanned_casts(table: Table, new: Sequence[str]) -> dict[str, Cast]:
+    """How cells that a CSV reader delivers in their scan types become values."""
+    return {c.name: from_scanned(c.name, c.data_type) for c in table.columns} | {
         name: from_text(name, "varchar") for name in new
     }
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 
 from orchestration.declarations import Table
-from orchestration.ingestion.casts import carrier
-from orchestration.ingestion.contract import carrier_casts, casts, check_columns
+from orchestration.ingestion.casts import scan_type
+from orchestration.ingestion.contract import casts, check_columns, scanned_casts
 from orchestration.ingestion.delivery import MAX_LINE, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.reading import Reading
@@ -78,7 +78,7 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     new = check_columns(table, header, label)
     wanted = {name: f"c{header.index(name)}" for name in (*(c.name for c in table.columns), *new)}
     number = next(_scan_numbers)
-    carriers = {wanted[c.name]: carrier(c.data_type) for c in table.columns}
+    scan_types = {wanted[c.name]: scan_type(c.data_type) for c in table.columns}
     texts = {f"c{i}": "VARCHAR" for i in range(len(header))}
 
     def scan(types: Mapping[str, str], nulls: tuple[str, ...]) -> str:
@@ -103,10 +103,10 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     flags = "false as _skip, false as _broken"
     return Reading(
         label=label,
-        cells=f"select {', '.join(fast)}, {flags} from {scan(texts | carriers, ingest.null_values)}",
+        cells=f"select {', '.join(fast)}, {flags} from {scan(texts | scan_types, ingest.null_values)}",
         careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text "
         f"from {scan(texts, (_NO_TEXT,))}",
-        casts=carrier_casts(table, new),
+        casts=scanned_casts(table, new),
         careful_casts=casts(table, new, None, label),
         new_columns=new,
         masked=masked_columns(table),

@@ -4,35 +4,28 @@ What belongs here: building the ops. What does not: everything inside them (``ve
 look of a result (``results``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from orchestration.asset_specs import asset_key
-from orchestration.declarations import Declarations
 from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import run_window
 from orchestration.quality.contract import Contract
-from orchestration.quality.loading import load_contracts
 from orchestration.quality.results import check_result, check_spec
 from orchestration.quality.unmended import carry, unmended_elsewhere
 from orchestration.quality.verification import verify
-from orchestration.settings import Clock, Settings
+from orchestration.settings import Clock
 
 
-def build_contract_checks(
-    declarations: Declarations, settings: Settings, clock: Clock
-) -> list[dg.AssetChecksDefinition]:
+def build_contract_checks(contracts: Sequence[Contract], clock: Clock) -> list[dg.AssetChecksDefinition]:
     """The checks of every contract, one op a table.
 
     A check carries no partitions of its own: an op must also run without partitions, and over a range
     of them in one run, which Dagster's partitioned checks do not. In a partitioned run it tests the
     run's window.
-
-    Raises:
-        ContractError: At least one contract is missing, surplus or wrong.
     """
-    return [_checks(c, clock) for c in load_contracts(declarations, settings.soda_checks_dir)]
+    return [_checks(contract, clock) for contract in contracts]
 
 
 def _checks(contract: Contract, clock: Clock) -> dg.AssetChecksDefinition:

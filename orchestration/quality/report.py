@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import dagster as dg
 
 from orchestration.asset_specs import POOL, asset_key
-from orchestration.declarations import Declarations
 from orchestration.lakehouse import LakehouseResource, retry_on_conflict
 from orchestration.quality.contract import Contract
 from orchestration.quality.history import (
@@ -23,7 +22,6 @@ from orchestration.quality.history import (
     new_evaluations,
     scores,
 )
-from orchestration.quality.loading import CHECKED_LAYERS, load_contracts
 from orchestration.quality.plot import as_markdown_image, percent, scores_png
 from orchestration.settings import Clock, Settings
 
@@ -89,18 +87,17 @@ def failing_table(found: Sequence[Failing]) -> str:
 
 
 def build_quality_report(
-    declarations: Declarations, settings: Settings, clock: Clock, *, owner: str = "team:platform"
+    contracts: Sequence[Contract], settings: Settings, clock: Clock, *, owner: str = "team:platform"
 ) -> dg.AssetsDefinition:
     """The asset ``quality/quality_report``, downstream of every checked table.
 
     Each run takes the evaluations that are new in Dagster's event log into the lakehouse, so it
     costs what is new, not what there ever was; run twice, it adds nothing.
     """
-    tables = [table for layer in CHECKED_LAYERS for table in declarations.layer(layer)]
 
     @dg.asset(
         key=REPORT_KEY,
-        deps=[asset_key(table) for table in tables],
+        deps=[asset_key(contract.target.table) for contract in contracts],
         group_name="quality",
         owners=[owner],
         kinds={"soda", "duckdb"},
@@ -115,7 +112,6 @@ def build_quality_report(
     def quality_report(
         context: dg.AssetExecutionContext, lakehouse: LakehouseResource
     ) -> dg.MaterializeResult[None]:
-        contracts = load_contracts(declarations, settings.soda_checks_dir)
         with lakehouse.get_connection() as con:
             known = known_evaluations(con)
             fresh = list(new_evaluations(context.instance, check_keys(contracts), known))

@@ -127,6 +127,13 @@ def _contained() -> Iterator[list[str]]:
                 logging.root.removeHandler(left)
 
 
+def import_soda() -> None:
+    """Import Soda, which the first verification does otherwise; half a second."""
+    with _LOCK, _contained():
+        from soda_core.contracts import contract_verification  # noqa: F401, PLC0415
+        from soda_duckdb.common.data_sources import duckdb_data_source  # noqa: F401, PLC0415
+
+
 def _verify(con: duckdb.DuckDBPyConnection, text: str, now: datetime) -> tuple[Any, list[str]]:
     with _contained() as errors:
         from soda_core.common.yaml import ContractYamlSource  # noqa: PLC0415

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _NO_SOURCE = frozenset({"target", "logs", ".user.yml"})
 _KEPT = 5
+_ONE_PARSES = threading.Lock()
 
 
 class DbtParseError(RuntimeError):
@@ -60,9 +62,10 @@ def load_manifest(settings: Settings) -> dict[str, Any]:
     Raises:
         DbtParseError: dbt cannot parse the project.
     """
-    cached = _cache_dir(settings) / f"manifest-{fingerprint(settings)}.json"
+    known = fingerprint(settings)
+    cached = _cache_dir(settings) / f"manifest-{known}.json"
     if not cached.is_file():
-        _parse(settings, cached)
+        _parse(settings, known)
     manifest: dict[str, Any] = json.loads(cached.read_bytes())
     return manifest
 
@@ -74,15 +77,16 @@ def executable_manifest(settings: Settings) -> "Manifest":
     it loses the CTEs of ephemeral models. Neither pickle nor ``copy.deepcopy`` will do: dbt's own
     ``__reduce_ex__`` puts the lookups of a manifest in the wrong places.
     """
-    parsed = _parsed(settings, fingerprint(settings))
+    with _ONE_PARSES:
+        parsed = _parsed(settings, fingerprint(settings))
     manifest: Manifest = parsed.deepcopy()
     manifest.fixtures = parsed.fixtures
     return manifest
 
 
 @lru_cache(maxsize=1)
-def _parsed(settings: Settings, _fingerprint: str) -> "Manifest":
-    return _parse(settings)
+def _parsed(settings: Settings, known: str) -> "Manifest":
+    return _parse(settings, known)
 
 
 def _cache_dir(settings: Settings) -> Path:
@@ -97,24 +101,29 @@ def _publish(source: Path, target: Path) -> None:
     staging.replace(target)
 
 
-def _parse(settings: Settings, cached: Path | None = None) -> "Manifest":
-    """Run ``dbt parse``; dbt itself skips the files that have not changed since the last time."""
+def _parse(settings: Settings, known: str) -> "Manifest":
+    """Run ``dbt parse``; what it has parsed is kept for the next process that reads the same files.
+
+    Only for the very same files: from an older state of them dbt would go by the time of each, and take
+    a file that was put back with its time of then for unchanged.
+    """
     from orchestration.transformation.engine import Engine  # noqa: PLC0415 - imports dbt
 
-    partial = _cache_dir(settings) / "partial_parse.msgpack"
+    folder = _cache_dir(settings)
+    partial, manifest = folder / f"partial_parse-{known}.msgpack", folder / f"manifest-{known}.json"
     with target_dir(settings) as scratch:
         if partial.is_file():
-            shutil.copyfile(partial, scratch / partial.name)
+            shutil.copyfile(partial, scratch / "partial_parse.msgpack")
         args = ["--log-level", "none", "--log-level-file", "none", "parse", *project_args(settings, scratch)]
         with Engine(args, dbt_environment(settings)) as engine:
             for _ in engine.events():
                 pass
         if not engine.succeeded:
             raise DbtParseError(f"{settings.dbt_project_dir}: dbt cannot parse the project\n{engine.error}")
-        _publish(scratch / partial.name, partial)
-        if cached is not None:
-            _publish(scratch / "manifest.json", cached)
-            _forget_old(cached.parent)
+        for name, kept in (("partial_parse.msgpack", partial), ("manifest.json", manifest)):
+            if not kept.is_file():
+                _publish(scratch / name, kept)
+        _forget_old(folder)
         return engine.parsed
 
 
@@ -128,6 +137,7 @@ def project_args(settings: Settings, target_path: Path, log_path: Path | None = 
 
 
 def _forget_old(folder: Path) -> None:
-    newest_first = sorted(folder.glob("manifest-*.json"), key=lambda p: p.stat().st_mtime, reverse=True)
-    for path in newest_first[_KEPT:]:
-        path.unlink(missing_ok=True)
+    for pattern in ("manifest-*.json", "partial_parse-*.msgpack"):
+        newest_first = sorted(folder.glob(pattern), key=lambda p: p.stat().st_mtime, reverse=True)
+        for path in newest_first[_KEPT:]:
+            path.unlink(missing_ok=True)

@@ -1,20 +1,7 @@
 {{ config(unique_key=["origin", "dest", "known_at"], window_column="known_at") }}
 
 with events as (
-    select
-        origin,
-        dest,
-        outcome_at as event_at,
-        known_at,
-        1 as flights,
-        cast(status = 'completed' as integer) as arrivals,
-        coalesce(arrival_delay_min, 0) as delay_min,
-        coalesce(air_time_min, 0) as air_time_min,
-        cast(air_time_min is not null as integer) as timed,
-        cast(status = 'completed' and is_late as integer) as late,
-        cast(status = 'cancelled' as integer) as cancelled
-    from {{ ref("stg_flights") }}
-    where {{ matters_to_run("outcome_at", "known_at", "28 days") }}
+    {{ flight_outcomes(["origin", "dest"], "28 days") }}
 ),
 
 {{ rolling_sums(

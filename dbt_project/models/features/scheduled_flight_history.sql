@@ -1,20 +1,7 @@
 {{ config(unique_key=["carrier", "origin", "dest", "scheduled_hour", "known_at"], window_column="known_at") }}
 
 with events as (
-    select
-        carrier,
-        origin,
-        dest,
-        scheduled_hour,
-        outcome_at as event_at,
-        known_at,
-        1 as flights,
-        cast(status = 'completed' as integer) as arrivals,
-        coalesce(arrival_delay_min, 0) as delay_min,
-        cast(status = 'completed' and is_late as integer) as late,
-        cast(status = 'cancelled' as integer) as cancelled
-    from {{ ref("stg_flights") }}
-    where {{ matters_to_run("outcome_at", "known_at", "60 days") }}
+    {{ flight_outcomes(["carrier", "origin", "dest", "scheduled_hour"], "60 days") }}
 ),
 
 {{ rolling_sums(

@@ -37,8 +37,13 @@ select
     engines,
     seats,
     lower(engine) as engine_type,
-    -- Airlines fly jets and large turboprops: a small aircraft under the registration is another one.
-    seats >= 20 and type = 'Fixed wing multi engine' as is_airliner,
+    -- These airlines fly jets and large turboprops, none of them the A340, and no business jets: any other
+    -- aircraft under the registration is another one.
+    seats >= 20
+    and type = 'Fixed wing multi engine'
+    and coalesce(engine, '') <> 'Reciprocating'
+    and coalesce(manufacturer, '') <> 'GULFSTREAM AEROSPACE'
+    and not starts_with(coalesce(upper(model), ''), 'A340') as is_airliner,
     held_from as event_at,
     held_from as known_at,
     _ingested_at

@@ -1,27 +1,14 @@
-from collections.abc import Iterator
-
 import pytest
 
 from orchestration.quality.contract import Contract
 from orchestration.quality.loading import load_contracts
-from orchestration.settings import Settings
-from tests.integration.dbt_project.recorded_days import RecordedDays, unpack
-
-
-@pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> RecordedDays:
-    """Made once a test process, so that dbt parses the project once."""
-    root = tmp_path_factory.mktemp("contracts")
-    (root / "files").mkdir()
-    return RecordedDays(Settings(data_dir=root / "data"), unpack(root / "files"))
+from tests.integration.dbt_project.recorded_days import RecordedDays
 
 
 @pytest.fixture
-def lake(recorded: RecordedDays) -> Iterator[RecordedDays]:
+def lake(recorded_lake: RecordedDays) -> RecordedDays:
     """An empty lakehouse, the shipped files and the shipped dbt project."""
-    recorded.clear()
-    yield recorded
-    recorded.clear()
+    return recorded_lake
 
 
 @pytest.fixture

@@ -99,7 +99,6 @@ DEFECTS: dict[str, dict[str, str]] = {
         "destination_is_listed": f"update staged.stg_flights set dest = 'ZZZ' where {_COMPLETED}",
         "valid_status": f"update staged.stg_flights set status = 'lost' where {_DIVERTED}",
         "required_is_complete": f"update staged.stg_flights set scheduled_hour = null where {_COMPLETED}",
-        "surplus_flights": "update staged.stg_flights set flight_id = 'one' where carrier = 'HA' or carrier = 'AS'",
         "status_agrees": f"update staged.stg_flights set departure_known_at = null where {_COMPLETED}",
         "label_agrees": f"update staged.stg_flights set is_late = not is_late where {_COMPLETED}",
         "instants_agree_with_delays": f"""update staged.stg_flights

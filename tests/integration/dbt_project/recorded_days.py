@@ -132,15 +132,23 @@ class RecordedDays:
 
     @contextmanager
     def changed_project(self, folder: Path) -> Iterator[Path]:
-        """A copy of the project to change, which ``run`` uses meanwhile."""
-        project = folder / "dbt_project"
+        """A copy of the project to change, which ``run`` uses meanwhile.
+
+        What dbt has parsed of it is forgotten at the end: a sheet that says again what it said before,
+        and has its time of then, dbt would take for unchanged.
+        """
+        project, parsed = folder / "dbt_project", self.settings.data_dir / "dbt" / "manifest"
         shutil.copytree(PROJECT_DIR / "dbt_project", project)
+        self.declarations()
+        shutil.copytree(parsed, folder / "parsed")
         shipped = self.dbt
         self.dbt = DbtResource.from_settings(self.settings.model_copy(update={"dbt_project_dir": project}))
         try:
             yield project
         finally:
             self.dbt = shipped
+            shutil.rmtree(parsed)
+            shutil.copytree(folder / "parsed", parsed)
 
 
 def typed(files: Path, table: Table) -> duckdb.DuckDBPyRelation:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from orchestration.quality import REPORT_KEY, build_contract_checks, build_quality_report
+from orchestration.quality import REPORT_KEY, build_contract_checks, build_quality_report, load_contracts
 from orchestration.quality.history import HISTORY
 from tests.unit.quality.town import PARTITIONS, Town, clock, write_contracts
 
@@ -53,9 +53,10 @@ def definitions(town: Town, partitions: dg.PartitionsDefinition | None = PARTITI
     @dg.asset(key=STAGED, deps=[TRIPS, CITIES], automation_condition=blocked)
     def staging() -> None: ...
 
+    contracts = load_contracts(town.declarations, town.settings.soda_checks_dir)
     return dg.Definitions(
-        assets=[landing, staging, build_quality_report(town.declarations, town.settings, clock())],
-        asset_checks=build_contract_checks(town.declarations, town.settings, clock()),
+        assets=[landing, staging, build_quality_report(contracts, town.settings, clock())],
+        asset_checks=build_contract_checks(contracts, clock()),
         resources={"lakehouse": town.lakehouse},
         executor=dg.in_process_executor,
     )
@@ -203,9 +204,10 @@ def test_a_result_tells_a_person_all_there_is_to_know(town: Town, instance: dg.D
 def test_checks_wait_for_the_tables_they_look_into(town: Town) -> None:
     checks = definitions(town).resolve_all_asset_keys()
     assert TRIPS in checks
+    contracts = load_contracts(town.declarations, town.settings.soda_checks_dir)
     specs = {
         spec.key: spec
-        for definition in build_contract_checks(town.declarations, town.settings, clock())
+        for definition in build_contract_checks(contracts, clock())
         for spec in definition.check_specs
     }
     deps = {dep.asset_key for dep in specs[dg.AssetCheckKey(TRIPS, "valid_city")].additional_deps}

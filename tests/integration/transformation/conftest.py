@@ -34,7 +34,4 @@ def own_project(parsed_once: Platform, tmp_path: Path) -> Platform:
     """A copy of project and lakehouse that a test may change."""
     settings = Settings(dbt_project_dir=tmp_path / "dbt_project", data_dir=tmp_path / "data")
     shutil.copytree(parsed_once.settings.dbt_project_dir, settings.dbt_project_dir)
-    cache = Path("dbt", "manifest", "partial_parse.msgpack")
-    (settings.data_dir / cache).parent.mkdir(parents=True)
-    shutil.copy(parsed_once.settings.data_dir / cache, settings.data_dir / cache)
     return with_raw(settings)

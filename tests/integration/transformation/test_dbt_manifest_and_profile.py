@@ -13,7 +13,7 @@ from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.transformation import DbtParseError, dbt_environment, load_manifest
 from orchestration.transformation.engine import Engine
 from orchestration.transformation.invocation import DbtRunError
-from orchestration.transformation.manifest import project_args
+from orchestration.transformation.manifest import executable_manifest, project_args
 from tests.integration.transformation.tiny_platform import Platform
 from tests.integration.transformation.tiny_project import write_project
 
@@ -50,6 +50,21 @@ def test_a_changed_file_is_parsed_again_and_the_unchanged_are_not_touched(own_pr
     assert after["nodes"]["model.tiny.stg_readings"]["description"] == "Each reading once."
     assert len(list(cache.glob("manifest-*.json"))) == 2
     assert list(own_project.settings.tmp_dir.glob("dbt-*")) == []
+
+
+def test_a_file_put_back_with_its_time_of_then_is_read_again(own_project: Platform) -> None:
+    file, node = (
+        own_project.settings.dbt_project_dir / "models/staged/stg_readings.yml",
+        "model.tiny.stg_readings",
+    )
+    text, stat = file.read_text(), file.stat()
+    said = []
+    for description in ("One row a reading.", "Each reading once.", "One row a reading."):
+        file.write_text(text.replace("One row a reading.", description))
+        if description in text:
+            os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        said.append(executable_manifest(own_project.settings).nodes[node].description)
+    assert said == ["One row a reading.", "Each reading once.", "One row a reading."]
 
 
 def test_a_project_that_cannot_be_parsed_says_why(own_project: Platform, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from orchestration.declarations import canonical
-from orchestration.ingestion.casts import Cast, carrier, from_carrier, from_text, from_typed
+from orchestration.ingestion.casts import Cast, from_scanned, from_text, from_typed, scan_type
 
 AT = datetime(2024, 1, 1, 12, tzinfo=UTC)
 
@@ -101,14 +101,14 @@ CELLS = ["1", " 7 ", "-0", "+5", "1.5", "1e3", "1e400", "-1e400", "nan", "NaN", 
     "data_type", ["tinyint", "integer", "uinteger", "double", "boolean", "bigint", "date"]
 )
 def test_what_a_csv_reader_takes_is_what_text_would_give(data_type: str, tmp_path: Path) -> None:
-    quick, careful = from_carrier("v", data_type), from_text("v", data_type)
+    quick, careful = from_scanned("v", data_type), from_text("v", data_type)
     for number, cell in enumerate(CELLS):
         file = tmp_path / f"{number}.csv"
         file.write_text(f'k,v\n1,"{cell}"\n')
         with duckdb.connect() as con:
             con.execute("set timezone = 'UTC'")
             scan = (
-                f"read_csv('{file}', columns={{'k': 'INTEGER', 'v': '{carrier(data_type)}'}}, header=true, "
+                f"read_csv('{file}', columns={{'k': 'INTEGER', 'v': '{scan_type(data_type)}'}}, header=true, "
                 "auto_detect=false, delim=',', quote='\"', escape='\"', nullstr=['NA'], store_rejects=true)"
             )
             quickly = f"select {quick.value}::varchar from {scan} where not {quick.is_bad}"
