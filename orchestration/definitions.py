@@ -51,6 +51,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         project.declarations,
         project.clock,
     )
+    online_assets, online_checks = build_online_assets(declarations, settings, clock)
     contracts = load_contracts(declarations, settings.soda_checks_dir)
     build_catalog(declarations)  # For its faults: nobody should meet them only when features are asked for.
     landing = build_raw_assets(declarations, settings, clock)
@@ -59,7 +60,6 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         for layer in LAYERS[1:]
         if declarations.layer(layer)
     ]
-    online_assets, online_checks = build_online_assets(declarations, settings, clock)
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(spec, declarations, clock)),
         [
