@@ -154,5 +154,5 @@ def test_two_runs_launched_at_once_queue_and_both_succeed(server: Server) -> Non
     ends = [server.end_of(run) for run in runs]
     assert [end["status"] for end in ends] == ["SUCCESS", "SUCCESS"]
     writers = sorted(span for run in runs for span in server.writing(run))
-    assert len(writers) == 5 + 2
+    assert len(writers) == 6 + 2
     assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(writers))

@@ -99,7 +99,7 @@ def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing
         runs = instance.get_runs()
         assert [r.status for r in runs] == [dg.DagsterRunStatus.SUCCESS] * 2
         spans = sorted(_writing(instance, [r.run_id for r in runs]))
-    assert len(spans) == 2 * 5
+    assert len(spans) == 2 * 6
     assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
 
     again = run(works)

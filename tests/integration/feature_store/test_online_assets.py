@@ -164,11 +164,15 @@ def test_every_online_view_of_the_shipped_project_has_its_asset():
 
 
 def test_a_type_that_cannot_be_served_stops_the_load_with_its_place(works):
-    path = works.settings.dbt_project_dir / "models" / "features" / "pump_pressure.yml"
-    declared = yaml.safe_load(path.read_text())
-    columns = {column["name"]: column for column in declared["models"][0]["columns"]}
-    columns["mean_pressure_6h"]["data_type"] = "interval"
-    path.write_text(yaml.safe_dump(declared))
+    for file, name in (
+        ("features/pump_pressure.yml", "mean_pressure_6h"),
+        ("training/low_pressure_training_set.yml", "pump_pressure__mean_pressure_6h"),
+    ):
+        path = works.settings.dbt_project_dir / "models" / file
+        declared = yaml.safe_load(path.read_text())
+        columns = {column["name"]: column for column in declared["models"][0]["columns"]}
+        columns[name]["data_type"] = "interval"
+        path.write_text(yaml.safe_dump(declared))
     with pytest.raises(DeclarationError) as refused:
         build_definitions(works.settings)
     assert (
