@@ -186,11 +186,15 @@ def in_a_fork(work):
     return os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1]) == 0
 
 
+LAST = 10**9
+"""The timestamp by which readers know the end; later than any that two seconds of writing reach."""
+
+
 def read_until_the_end(store, log):
     """Read 200 entities again and again, and say so if one is missing or they are of two states."""
     keys = [key for key, _ in pairs(200, 0)]
     reads, states = 0, set()
-    while 999 not in states:
+    while LAST not in states:
         found = held(store, *keys)
         times = {None if value is None else timestamp_of(value) for value in found}
         if len(times) > 1 or None in times:
@@ -215,7 +219,7 @@ def test_readers_in_other_processes_see_whole_states_only(open_store, tmp_path):
         else:
             batches = (pairs(20, now, start=start) for start in range(0, 200, 20))
             store.rebuild("readings", position(now), batches)
-    store.apply("readings", position(now), position(999), Changes(newer=pairs(200, 999)))
+    store.apply("readings", position(now), position(LAST), Changes(newer=pairs(200, LAST)))
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in readers]
     assert codes == [0, 0], [log.read_text() for log in logs if log.exists()]
     for log in logs:
