@@ -1,7 +1,6 @@
 """What is served at a moment is what a training set, built later, has for that moment: the same bits."""
 
 import random
-from itertools import groupby
 
 import pyarrow as pa
 import pytest
@@ -59,4 +58,4 @@ def test_a_week_of_moments_online_and_offline(lakehouse, any_store):
             assert found.differing == {}
             assert found.compared == len(names) * MOMENTS * len(asked)
             # Enough of it is there for this to mean something.
-            assert all(0.1 < 1 - column.null_count / len(column) for column in offline.select(names).columns)
+            assert all(1 - column.null_count / len(column) > 0.1 for column in offline.select(names).columns)
