@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import day, graph, join, online, parity, stock
+from benchmarks import concurrency, day, graph, join, online, parity, stock
 from benchmarks.report import Row, show
 
 PARTS: dict[str, Callable[..., list[Row]]] = {
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "join": join.run,
     "online": online.run,
     "parity": parity.run,
+    "concurrency": concurrency.run,
 }
 
 
@@ -35,6 +36,7 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     type=click.Path(path_type=Path),
     help="Data folder of a finished run (parity); default: one is made.",
 )
+@click.option("--seconds", default=60.0, show_default=True, help="How long clients ask (concurrency).")
 @click.argument("which", nargs=-1, type=click.Choice(list(PARTS)))
 def main(
     copies: int,
@@ -44,6 +46,7 @@ def main(
     moments: int,
     start: datetime,
     lake: Path | None,
+    seconds: float,
     which: tuple[str, ...],
 ) -> None:
     """Measure WHICH comparisons; all of them by default."""
@@ -51,6 +54,7 @@ def main(
         place = (folder or Path(temporary)).absolute()
         walk = partial(parity.run, days=days, moments=moments, start=start.replace(tzinfo=UTC), lake=lake)
         parts = PARTS | {"graph": partial(graph.run, copies=copies), "parity": walk}
+        parts["concurrency"] = partial(concurrency.run, seconds=seconds)
         show([row for name in which or parts for row in parts[name](place, repeats=repeats)])
 
 

@@ -140,6 +140,8 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
                 "from_snapshot": "none" if done.from_snapshot is None else done.from_snapshot,
                 "to_snapshot": done.to_snapshot,
                 "known_until": dg.MetadataValue.timestamp(done.cutoff),
+                "rows_ahead_of_the_clock": done.ahead,
+                **({} if done.next_due is None else {"next_due": dg.MetadataValue.timestamp(done.next_due)}),
                 "seconds": round(done.seconds, 3),
             }
         )

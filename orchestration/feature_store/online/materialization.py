@@ -50,7 +50,9 @@ class Materialization:
     """What one materialization did.
 
     ``mode`` is ``rebuild`` (``reason`` says why) or ``changes``; ``skipped`` rows were older than what the
-    store held; ``written_bytes`` are those of keys and values.
+    store held; ``written_bytes`` are those of keys and values. ``ahead`` rows are in the snapshot and not
+    known yet, the first of them at ``next_due``: until a materialization after that instant, readers get the
+    row before it.
     """
 
     view: str
@@ -63,6 +65,8 @@ class Materialization:
     to_snapshot: int
     cutoff: datetime
     written_bytes: int
+    ahead: int
+    next_due: datetime | None
     seconds: float
 
     @property
@@ -240,6 +244,7 @@ class _Run:
         skipped: int = 0,
         deleted: int = 0,
     ) -> Materialization:
+        ahead, due = self._rows_ahead()
         return Materialization(
             view=self.view.name,
             mode=mode,
@@ -251,8 +256,20 @@ class _Run:
             to_snapshot=self.position.snapshot,
             cutoff=from_micros(self.position.cutoff),
             written_bytes=self.written_bytes,
+            ahead=ahead,
+            next_due=None if due is None else from_micros(due),
             seconds=time.perf_counter() - self.started,
         )
+
+    def _rows_ahead(self) -> tuple[int, int | None]:
+        """How many rows are not known yet, and when the first of them will be."""
+        at, source = identifier(self.view.timestamp), relation(self.view.schema, self.view.table)
+        later = (
+            f"select count(*), epoch_us(min({at})) from {source} at (version => {self.position.snapshot}) "
+            f"where {at} > {_instant(self.position.cutoff)}"
+        )
+        ((count, first),) = self.con.execute(later).fetchall()
+        return int(count), first
 
     def _rebuild(self, reason: str) -> Materialization:
         rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
