@@ -1,6 +1,6 @@
 """64 clients read without pause while one process materializes, changes and everything by turns.
 
-The same load against Feast's feature server with its default online store, SQLite, while its rows are written.
+The same load against Feast's feature server with its default online store, SQLite, while rows are written.
 """
 
 import json
@@ -24,6 +24,8 @@ from orchestration.settings import PROJECT_DIR
 
 CLIENTS = 64
 WORKERS = 2
+START_SECONDS = 1.0
+"""Client processes take so long to start."""
 
 
 def free_port() -> int:
@@ -57,10 +59,14 @@ def _running(command: Sequence[str], log: Path, health: str, **environment: str)
 def _load(
     address: str, writer: Callable[[float], Sequence[str]], clients: int, seconds: float
 ) -> tuple[Counter[str], dict[str, int]]:
-    """What clients get while a process writes, and how much it wrote."""
+    """What clients get while a process writes, and how much it wrote; they begin when it does."""
     variables = {**os.environ, "PYTHONPATH": str(PROJECT_DIR)}
-    process = subprocess.Popen(writer(seconds), env=variables, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        writer(seconds + START_SECONDS), env=variables, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
     try:
+        process.stdout.readline()
         found = ask_for_long(address, clients, seconds)
         told = process.communicate(timeout=60)[0]
     finally:

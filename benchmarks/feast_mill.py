@@ -1,7 +1,8 @@
 """Feast's side of the concurrency benchmark, run in Feast's own environment.
 
-``feast_mill.py prepare|write FOLDER SECONDS ENTITIES``. Its default online store, SQLite, holds the same entities and features; each generation is written as
-``feast materialize`` writes. What belongs here: Feast alone; nothing of Groundwork is installed there.
+``feast_mill.py prepare|write FOLDER SECONDS ENTITIES``. Its default online store, SQLite, holds the same
+entities and features; each generation is written as ``feast materialize`` writes. What belongs here: Feast
+alone; nothing of Groundwork is installed there.
 """
 
 import json
@@ -54,6 +55,7 @@ if what == "prepare":
     store.write_to_online_store("stock", rows(1))
 else:
     store = FeatureStore(repo_path=str(folder))
+    print("writing", flush=True)
     generation, faults, until = 1, 0, time.monotonic() + seconds
     while time.monotonic() < until:
         generation += 1

@@ -1,4 +1,4 @@
-"""A view whose values are the generation they were written in, one writer of generations, and a server over it.
+"""A view whose values are the generation they were written in, a writer of generations, a server over them.
 
 ``python -m benchmarks.mill write|serve FOLDER SECONDS [REDIS_URL]``. What belongs here: what is read from.
 What does not: those who read (``clients``).
@@ -138,6 +138,8 @@ def main(what: str, folder: Path, number: float, redis_url: str | None) -> None:
         serve(Settings(server_workers=workers), partial(make_app, folder, redis_url, workers))
         return
     mill = Mill(folder, redis_url)
+    mill.write(0)
+    print("writing", flush=True)
     mill.write(number)
     print(json.dumps({"changes": mill.changes, "rebuilds": mill.rebuilds}))
 
