@@ -123,7 +123,7 @@ def make_app(folder: Path, redis_url: str | None, workers: int) -> FeatureServer
             push=push,
             sources=frozenset(),
             access=access,
-            metrics=Metrics(folder / "counters", workers, ROUTES, counted_views(CATALOG), [], access.names),
+            metrics=Metrics(folder / "counters", workers, ROUTES, counted_views(CATALOG), []),
             access_log=AccessLog(settings.server_access_log),
             facts=lambda: Facts(NOW, "http://127.0.0.1:3000", (), ()),
             close=reader.store.close,

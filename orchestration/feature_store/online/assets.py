@@ -6,7 +6,7 @@ work on take half a second to import.
 """
 
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
@@ -26,6 +26,8 @@ ONLINE_STORE = "online_store"
 CHECK_NAME = "matches_offline"
 SAMPLE = 200
 """Entities that the check compares."""
+PROFILED = timedelta(days=7)
+"""How far back from the newest row the values go whose distribution the asset tells."""
 
 
 class OnlineStoreConfig(dg.Config):
@@ -105,19 +107,15 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
             f"The latest known values of {view.name} for each {', '.join(view.keys)}, ready to be served. "
             f"{view.description}"
         ),
-        metadata={
-            "entity": ", ".join(view.keys),
-            "ttl": str(view.ttl),
-            "features": ", ".join(feature.name for feature in view.features),
-            "schema_hash": view.schema_hash,
-            "declared_in": table.file,
-        },
+        metadata={"declared_in": table.file},
     )
     def online_values(
         context: dg.AssetExecutionContext,
         config: OnlineStoreConfig,
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> dg.MaterializeResult[None]:
+        from orchestration.feature_store.discovery.asset_metadata import stored_metadata  # noqa: PLC0415
+        from orchestration.feature_store.discovery.profiles import profile  # noqa: PLC0415
         from orchestration.feature_store.online.materialization import materialize  # noqa: PLC0415
 
         now = config.instant(clock)
@@ -125,6 +123,8 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
         with closing(open_online_store(settings)) as store:
             done = materialize(lakehouse, store, view, now, full=full, snapshot=config.snapshot)
             size = store.size(view.name)
+        with lakehouse.reader() as con:
+            found = profile(con, view, PROFILED)
         context.log.info(
             f"{done.mode} {done.reason}".strip() + f": {done.written} rows in {done.seconds:.2f} s"
         )
@@ -143,6 +143,7 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
                 "rows_ahead_of_the_clock": done.ahead,
                 **({} if done.next_due is None else {"next_due": dg.MetadataValue.timestamp(done.next_due)}),
                 "seconds": round(done.seconds, 3),
+                **({} if found is None else stored_metadata(view, found, clock)),
             }
         )
 
