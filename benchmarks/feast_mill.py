@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
-from feast.types import Int64, String
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType  # type: ignore[import-not-found]
+from feast.types import Int64, String  # type: ignore[import-not-found]
 
 what, folder, seconds, entities, features = (
     sys.argv[1],

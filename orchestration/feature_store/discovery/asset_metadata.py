@@ -3,21 +3,22 @@
 What belongs here: facts as metadata values. What does not: the facts, and how the catalog's page shows them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
 from orchestration.declarations import Declarations
 from orchestration.feature_store.discovery import drawing
 from orchestration.feature_store.discovery.facts import ViewFacts, gather
-from orchestration.feature_store.discovery.profiles import ViewProfile
+from orchestration.feature_store.discovery.profiles import BINS, Bar, ViewProfile
 from orchestration.feature_store.views import Catalog, View
 from orchestration.settings import Clock, Settings
 
 Metadata = Mapping[str, dg.MetadataValue]
 
 
-def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """A Markdown table; what a cell holds is taken as text."""
 
     def line(cells: tuple[str, ...]) -> str:
@@ -55,14 +56,22 @@ def _declared(view: ViewFacts, url: str) -> Metadata:
     }
 
 
+def _pairs(bars: Sequence[Bar]) -> tuple[Bar, ...]:
+    """Half as many bars, where there are many: the UI's column is narrow."""
+    if len(bars) < BINS:
+        return tuple(bars)
+    return tuple(Bar(a.label, a.share + b.share) for a, b in zip(bars[::2], bars[1::2], strict=False))
+
+
 def stored_metadata(view: View, found: ViewProfile, clock: Clock) -> Metadata:
     """What the newest rows of a view hold."""
     rows = []
     for feature in view.features:
         profile = found.features[feature.name]
-        told = (drawing.share(profile.null_share), drawing.sparkline(profile), drawing.in_a_sentence(profile))
+        line = drawing.sparkline(replace(profile, bars=_pairs(profile.bars)))
+        told = (drawing.share(profile.null_share), drawing.in_a_sentence(profile), line)
         rows.append((f"`{feature.name}`", *told))
-    table = _table(("feature", "nulls", "distribution", "values"), rows)
+    table = _table(("feature", "nulls", "values", "distribution"), rows)
     metadata: dict[str, dg.MetadataValue] = {"values_of_newest_rows": dg.MetadataValue.md(table)}
     if found.newest is not None:
         age = (clock.now() - found.newest).total_seconds()

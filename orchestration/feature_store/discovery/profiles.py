@@ -119,22 +119,38 @@ def _facts(column: DeclaredColumn) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def profile(
-    con: duckdb.DuckDBPyConnection, view: View, newest: timedelta | None = None
-) -> ViewProfile | None:
+def profile(con: duckdb.DuckDBPyConnection, view: View) -> ViewProfile | None:
     """The profile of a view; None while its table is not there or lacks a declared column.
 
     Args:
         con: An open connection to the lakehouse.
         view: The view.
-        newest: Look at the rows only that are no older than this before the newest.
     """
     stored = {column.name for column in describe_table(con, view.schema, view.table)}
     if not stored.issuperset([*view.keys, view.timestamp, *(f.name for f in view.features)]):
         return None
-    table = relation(view.schema, view.table)
-    if newest is not None:
-        table = _newest_rows(con, table, identifier(view.timestamp), newest)
+    return _profile(con, view, relation(view.schema, view.table))
+
+
+def profile_newest(con: duckdb.DuckDBPyConnection, view: View, span: timedelta) -> ViewProfile:
+    """The profile of a view's newest rows, those no older than ``span`` before the newest of all.
+
+    Raises:
+        duckdb.Error: There is no such table.
+    """
+    table, at = relation(view.schema, view.table), identifier(view.timestamp)
+    ((latest,),) = con.execute(f"select epoch_us(max({at})) from {table}").fetchall()
+    # A literal spares DuckDB the row groups before it; a table of its own, planning on the lakehouse again.
+    first = (latest or 0) - span // timedelta(microseconds=1)
+    rows = f"select * from {table} where {at} >= make_timestamptz({first})"
+    con.execute(f"create or replace temp table _newest as {rows}")
+    try:
+        return _profile(con, view, "_newest")
+    finally:
+        con.execute("drop table _newest")
+
+
+def _profile(con: duckdb.DuckDBPyConnection, view: View, table: str) -> ViewProfile:
     keys = ", ".join(map(identifier, view.keys))
     selected = [
         "count(*)",
@@ -154,13 +170,6 @@ def profile(
             for column, facts in found.items()
         },
     )
-
-
-def _newest_rows(con: duckdb.DuckDBPyConnection, table: str, timestamp: str, span: timedelta) -> str:
-    (latest,) = con.execute(f"select epoch_us(max({timestamp})) from {table}").fetchall()[0]
-    # A literal spares DuckDB the row groups before it.
-    first = (latest or 0) - span // timedelta(microseconds=1)
-    return f"(select * from {table} where {timestamp} >= make_timestamptz({first}))"
 
 
 def _is_told_by_value(column: DeclaredColumn, facts: dict[str, Any]) -> bool:

@@ -26,7 +26,7 @@ ONLINE_STORE = "online_store"
 CHECK_NAME = "matches_offline"
 SAMPLE = 200
 """Entities that the check compares."""
-PROFILED = timedelta(days=7)
+PROFILED = timedelta(days=1)
 """How far back from the newest row the values go whose distribution the asset tells."""
 
 
@@ -115,7 +115,7 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> dg.MaterializeResult[None]:
         from orchestration.feature_store.discovery.asset_metadata import stored_metadata  # noqa: PLC0415
-        from orchestration.feature_store.discovery.profiles import profile  # noqa: PLC0415
+        from orchestration.feature_store.discovery.profiles import profile_newest  # noqa: PLC0415
         from orchestration.feature_store.online.materialization import materialize  # noqa: PLC0415
 
         now = config.instant(clock)
@@ -124,7 +124,7 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
             done = materialize(lakehouse, store, view, now, full=full, snapshot=config.snapshot)
             size = store.size(view.name)
         with lakehouse.reader() as con:
-            found = profile(con, view, PROFILED)
+            found = profile_newest(con, view, PROFILED)
         context.log.info(
             f"{done.mode} {done.reason}".strip() + f": {done.written} rows in {done.seconds:.2f} s"
         )
@@ -143,7 +143,7 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
                 "rows_ahead_of_the_clock": done.ahead,
                 **({} if done.next_due is None else {"next_due": dg.MetadataValue.timestamp(done.next_due)}),
                 "seconds": round(done.seconds, 3),
-                **({} if found is None else stored_metadata(view, found, clock)),
+                **stored_metadata(view, found, clock),
             }
         )
 
