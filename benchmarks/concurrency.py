@@ -1,6 +1,7 @@
 """64 clients read without pause while one process materializes, changes and everything by turns.
 
-The same load against Feast's feature server with its default online store, SQLite, while rows are written.
+The same load against Feast's feature server with its default online store, SQLite, while rows are written:
+by a process of its own, and by the server itself, whose threads share one connection.
 """
 
 import json
@@ -24,6 +25,7 @@ from orchestration.settings import PROJECT_DIR
 
 CLIENTS = 64
 WORKERS = 2
+SERVED = "by its server"
 START_SECONDS = 1.0
 """Client processes take so long to start."""
 
@@ -91,19 +93,24 @@ def load_ours(
         return _load(address, lambda s: [*mill, "write", str(folder), str(s), *more], clients, seconds)
 
 
-def _load_feast(folder: Path, *, clients: int, seconds: float) -> tuple[Counter[str], dict[str, int]]:
+def _load_feast(
+    folder: Path, *, clients: int, seconds: float, through_server: bool
+) -> tuple[Counter[str], dict[str, int]]:
     python = feast_python()
     script = [str(python), str(Path(__file__).with_name("feast_mill.py"))]
-    prepare = [*script, "prepare", str(folder), "0", str(ENTITIES)]
-    subprocess.run(prepare, check=True, capture_output=True)
+    subprocess.run([*script, "prepare", str(folder), str(ENTITIES)], check=True, capture_output=True)
     port = free_port()
+    workers = 1 if through_server else WORKERS
     serve = [str(python.with_name("feast")), "-c", str(folder), "serve", "-p", str(port), "--no-access-log"]
-    serve += ["--workers", str(WORKERS), "--max-requests", "10000000"]
+    serve += ["--workers", str(workers), "--max-requests", "10000000"]
     address = f"http://127.0.0.1:{port}"
+    more = [address] if through_server else []
+
+    def write(duration: float) -> list[str]:
+        return [*script, "write", str(folder), str(ENTITIES), str(duration), *more]
+
     with _running(serve, folder / "log", f"{address}/health"):
-        return _load(
-            address, lambda s: [*script, "write", str(folder), str(s), str(ENTITIES)], clients, seconds
-        )
+        return _load(address, write, clients, seconds)
 
 
 def _told(found: Counter[str], written: dict[str, int]) -> str:
@@ -119,10 +126,13 @@ def run(place: Path, *, repeats: int, seconds: float) -> list[Row]:  # nothing i
     named = {"LMDB": load_ours(place / "lmdb", None, clients=CLIENTS, seconds=seconds, workers=WORKERS)}
     with local_redis() as url:
         named["Redis"] = load_ours(place / "redis", url, clients=CLIENTS, seconds=seconds, workers=WORKERS)
-    theirs = _load_feast(place / "feast", clients=CLIENTS, seconds=seconds)
-    for name, (found, written) in {**named, "Feast": theirs}.items():
+    theirs = {
+        name: _load_feast(place / name, clients=CLIENTS, seconds=seconds, through_server=name == SERVED)
+        for name in ("by a process", SERVED)
+    }
+    for name, (found, written) in {**named, **{f"Feast, written {n}": r for n, r in theirs.items()}}.items():
         print(f"{name}: {_told(found, written)}; {dict(found)}")
-    text = f"Feast, SQLite: {_told(*theirs)}"
+    text = "\n".join(f"Feast, SQLite, written {name}: {_told(*result)}" for name, result in theirs.items())
     return [
         Row(f"{CLIENTS} clients, {seconds:.0f} s, {name}", _told(*ours), text, bad(ours[0]), 0, "bad")
         for name, ours in named.items()

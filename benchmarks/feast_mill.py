@@ -1,8 +1,9 @@
 """Feast's side of the concurrency benchmark, run in Feast's own environment.
 
-``feast_mill.py prepare|write FOLDER SECONDS ENTITIES``. Its default online store, SQLite, holds the same
-entities and features; each generation is written as ``feast materialize`` writes. What belongs here: Feast
-alone; nothing of Groundwork is installed there.
+``feast_mill.py prepare|write FOLDER ENTITIES [SECONDS [ADDRESS]]``. Its default online store, SQLite, holds the
+same entities and features. Each generation is written as ``feast materialize`` writes, from a process of its
+own, or through the feature server at an address. What belongs here: Feast alone; nothing of Groundwork is
+installed there.
 """
 
 import json
@@ -10,18 +11,13 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pandas as pd
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType  # type: ignore[import-not-found]
 from feast.types import Int64, String  # type: ignore[import-not-found]
 
-what, folder, seconds, entities, features = (
-    sys.argv[1],
-    Path(sys.argv[2]),
-    float(sys.argv[3]),
-    int(sys.argv[4]),
-    10,
-)
+what, folder, entities, features = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), 10
 names = [f"f{n}" for n in range(features)]
 start = datetime.now(UTC) - timedelta(days=1)
 
@@ -54,13 +50,27 @@ if what == "prepare":
     )
     store.write_to_online_store("stock", rows(1))
 else:
+    seconds, address = float(sys.argv[4]), sys.argv[5] if len(sys.argv) > 5 else None
     store = FeatureStore(repo_path=str(folder))
+
+    def write(generation: int) -> None:
+        """All rows of a generation, into the online store."""
+        found = rows(generation)
+        if address is None:
+            store.write_to_online_store("stock", found)
+            return
+        df = found.assign(known_at=found["known_at"].astype(str)).to_dict("list")
+        body = json.dumps({"feature_view_name": "stock", "df": df}).encode()
+        request = Request(f"{address}/write-to-online-store", body, {"content-type": "application/json"})
+        with urlopen(request, timeout=60) as answer:
+            answer.read()
+
     print("writing", flush=True)
     generation, faults, until = 1, 0, time.monotonic() + seconds
     while time.monotonic() < until:
         generation += 1
         try:
-            store.write_to_online_store("stock", rows(generation))
+            write(generation)
         except Exception:  # noqa: BLE001  # a write that failed is counted
             faults += 1
     print(json.dumps({"changes": generation - 1 - faults, "faults": faults}))
