@@ -1,6 +1,6 @@
 """Feast's side of the concurrency benchmark, run in Feast's own environment.
 
-``feast_mill.py prepare|write FOLDER ENTITIES [SECONDS [ADDRESS]]``. Its default online store, SQLite, holds the
+``feast_mill.py prepare|write FOLDER ENTITIES [SECONDS [ADDRESS]]``. Its default online store, SQLite, has the
 same entities and features. Each generation is written as ``feast materialize`` writes, from a process of its
 own, or through the feature server at an address. What belongs here: Feast alone; nothing of Groundwork is
 installed there.
