@@ -69,9 +69,9 @@ def stored_metadata(view: View, found: ViewProfile, clock: Clock) -> Metadata:
     for feature in view.features:
         profile = found.features[feature.name]
         line = drawing.sparkline(replace(profile, bars=_pairs(profile.bars)))
-        told = (drawing.share(profile.null_share), drawing.in_a_sentence(profile), line)
+        told = (line, drawing.share(profile.null_share), drawing.in_a_sentence(profile))
         rows.append((f"`{feature.name}`", *told))
-    table = _table(("feature", "nulls", "values", "distribution"), rows)
+    table = _table(("feature", "distribution", "nulls", "values"), rows)
     metadata: dict[str, dg.MetadataValue] = {"values_of_newest_rows": dg.MetadataValue.md(table)}
     if found.newest is not None:
         age = (clock.now() - found.newest).total_seconds()
