@@ -23,6 +23,7 @@ from orchestration.automation import (
 from orchestration.declarations import LAYERS
 from orchestration.feature_store.discovery.asset_metadata import Metadata, declared_metadata
 from orchestration.feature_store.online.assets import ONLINE_STORE, build_online_assets
+from orchestration.feature_store.online.due_sensor import build_due_sensor
 from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
@@ -85,6 +86,11 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         sensors=[
             *build_landing_sensors(
                 declarations, settings, clock, sensor_status(settings.environment, "landing")
+            ),
+            *(
+                [build_due_sensor(online_assets, clock, sensor_status(settings.environment, "automation"))]
+                if online_assets
+                else []
             ),
             build_automation_sensor(settings),
             build_alert_sensor(settings),

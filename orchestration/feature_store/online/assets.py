@@ -13,6 +13,7 @@ from pydantic import Field
 
 from orchestration.asset_specs import asset_key
 from orchestration.declarations import DeclarationError, Declarations, Table
+from orchestration.feature_store.online.due_sensor import NEXT_DUE
 from orchestration.feature_store.online.encoding import Layout, UnsupportedTypeError
 from orchestration.feature_store.online.keys import EntityKeys
 from orchestration.feature_store.online.opening import open_online_store, store_kind
@@ -141,13 +142,17 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
                 "to_snapshot": done.to_snapshot,
                 "known_until": dg.MetadataValue.timestamp(done.cutoff),
                 "rows_ahead_of_the_clock": done.ahead,
-                **({} if done.next_due is None else {"next_due": dg.MetadataValue.timestamp(done.next_due)}),
+                **_due(done.next_due if config.as_of is None else None),
                 "seconds": round(done.seconds, 3),
                 **stored_metadata(view, found, clock),
             }
         )
 
     return online_values
+
+
+def _due(at: datetime | None) -> dict[str, dg.MetadataValue]:
+    return {} if at is None else {NEXT_DUE: dg.MetadataValue.timestamp(at)}
 
 
 def _check(view: View, settings: Settings) -> dg.AssetChecksDefinition:

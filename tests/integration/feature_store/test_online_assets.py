@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -165,6 +166,30 @@ def test_every_online_view_of_the_shipped_project_has_its_asset():
         assert node.automation_condition.get_label() == "serve_when_inputs_pass"
         check = graph.get(dg.AssetCheckKey(node.key, "matches_offline"))
         assert check.blocking
+
+
+def test_what_has_become_known_since_is_materialized(works):
+    now = datetime(2024, 1, 9, tzinfo=UTC)
+    repository = build_definitions(works.settings).get_repository_def()
+    sensor = repository.get_sensor_def("online_rows_due")
+
+    def requests(instance):
+        context = dg.build_sensor_context(instance=instance, repository_def=repository)
+        return sensor.evaluate_tick(context).run_requests
+
+    def materialized(instance, **metadata):
+        instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata=metadata))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert requests(instance) == []
+        materialized(instance, next_due=dg.MetadataValue.timestamp(now + timedelta(microseconds=1000)))
+        assert requests(instance) == []
+        materialized(instance, next_due=dg.MetadataValue.timestamp(now))
+        (first,), (again,) = requests(instance), requests(instance)
+        assert first.asset_selection == [KEY]
+        assert first.run_key == again.run_key
+        materialized(instance)
+        assert requests(instance) == []
 
 
 def test_the_assets_tell_what_the_catalog_tells(works):
