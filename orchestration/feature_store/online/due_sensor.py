@@ -37,7 +37,7 @@ def build_due_sensor(
     assets: Sequence[dg.AssetsDefinition], clock: Clock, default_status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
     """The sensor over all online stores."""
-    keys = sorted((key for asset in assets for key in asset.keys), key=lambda key: key.path)
+    keys = sorted((key for asset in assets for key in asset.keys), key=lambda key: key.to_user_string())
 
     @dg.sensor(
         name="online_rows_due",

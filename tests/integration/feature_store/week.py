@@ -3,14 +3,14 @@
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from orchestration.declarations import Exposure, ExposureMeta
 from orchestration.feature_store.online.values import typed_list
-from orchestration.feature_store.views import Catalog, Service, View, resolve_role
+from orchestration.feature_store.views import Catalog, Service, resolve_role
 from orchestration.lakehouse import LakehouseResource
 from orchestration.lakehouse.tables import relation
 from tests.unit.feature_store.views import make_view
@@ -82,7 +82,7 @@ CATALOG = Catalog(VIEWS, {"pumping": make_service()})
 
 @dataclass(frozen=True)
 class Row:
-    """A row of a view, and when it is delivered: never after it has become known."""
+    """A row of a view, and when it is delivered: for the first time never after it has become known."""
 
     view: str
     delivered_at: datetime
@@ -110,7 +110,10 @@ def make_rows(chance: random.Random, count: int) -> list[Row]:
         ahead = timedelta(hours=chance.choice((0, 0, 0, 0, 3, 30)))
         features = [chance.choice(_CHOICES[c.data_type]) for c in view.features]
         row = Row(view.name, known_at - ahead, known_at, (*keys, *features))
-        rows += [row] * chance.choice((1, 1, 1, 2))
+        rows.append(row)
+        if chance.random() < 0.25:
+            again = known_at + timedelta(hours=chance.choice((0, 5, 40)))
+            rows.append(replace(row, delivered_at=again))
     chance.shuffle(rows)
     return sorted(rows, key=lambda row: row.delivered_at)
 
@@ -171,8 +174,3 @@ def open_lake(lakehouse: LakehouseResource) -> Any:
     con = lakehouse.open()
     make_tables(con)
     return con
-
-
-def view_of(name: str) -> View:
-    """A view of the week."""
-    return VIEWS[name]
