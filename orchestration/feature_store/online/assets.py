@@ -115,7 +115,7 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
         config: OnlineStoreConfig,
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> dg.MaterializeResult[None]:
-        from orchestration.feature_store.discovery.asset_metadata import stored_metadata  # noqa: PLC0415
+        from orchestration.feature_store.discovery.asset_metadata import Metadata, stored_metadata  # noqa: PLC0415
         from orchestration.feature_store.discovery.profiles import profile_newest  # noqa: PLC0415
         from orchestration.feature_store.online.materialization import materialize  # noqa: PLC0415
 
@@ -124,8 +124,10 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
         with closing(open_online_store(settings)) as store:
             done = materialize(lakehouse, store, view, now, full=full, snapshot=config.snapshot)
             size = store.size(view.name)
-        with lakehouse.reader() as con:
-            found = profile_newest(con, view, PROFILED)
+        told: Metadata = {}
+        if done.written or done.deleted:
+            with lakehouse.reader() as con:
+                told = stored_metadata(view, profile_newest(con, view, PROFILED), clock)
         context.log.info(
             f"{done.mode} {done.reason}".strip() + f": {done.written} rows in {done.seconds:.2f} s"
         )
@@ -144,7 +146,7 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
                 "rows_ahead_of_the_clock": done.ahead,
                 **_due(done.next_due if config.as_of is None else None),
                 "seconds": round(done.seconds, 3),
-                **stored_metadata(view, found, clock),
+                **told,
             }
         )
 
