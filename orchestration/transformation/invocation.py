@@ -23,7 +23,7 @@ from orchestration.transformation.facts import compiled_path, compiled_sql, tabl
 from orchestration.transformation.manifest import executable_manifest, project_args
 from orchestration.transformation.outcomes import Outcome, failure_message, is_conflict, to_repeat
 from orchestration.transformation.records import keep_compiled, record_dir, results_file, target_dir
-from orchestration.transformation.selection import select_args, selected_nodes
+from orchestration.transformation.selection import TOLD_VARIABLES, select_args, selected_nodes
 from orchestration.transformation.translator import LayerTranslator
 
 DagsterEvent = (
@@ -60,6 +60,7 @@ class DbtInvocation:
         self._translator = translator
         self._raise_on_error = raise_on_error
         self._nodes = selected_nodes(context) if context is not None else None
+        self._variables = json.loads(self._args[self._args.index("--vars") + 1]) if "--vars" in self._args else {}
         self._error: str | None = None
         self._outcomes: dict[str, Outcome] = {}
         run_id = context.run_id if context is not None else f"by_hand_{time.time_ns()}"
@@ -162,6 +163,7 @@ class DbtInvocation:
             facts = compiled_sql(target, node)
         else:
             facts = {"compiled_sql": dg.MetadataValue.path(compiled_path(self.records, node))}
+        facts |= {name: self._variables[name] for name in TOLD_VARIABLES if name in self._variables}
         table = self._translator.table(unique_id) if self._translator is not None else None
         cursor = engine.cursor() if table is not None else None
         if table is None or cursor is None:
