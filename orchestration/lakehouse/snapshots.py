@@ -29,10 +29,13 @@ class TableHistory:
     created: datetime | None
 
 
-def table_histories(con: duckdb.DuckDBPyConnection) -> Mapping[tuple[str, str], TableHistory]:
-    """The history of every table of the lakehouse, by schema and name."""
+def table_histories(
+    con: duckdb.DuckDBPyConnection, until: int | None = None
+) -> Mapping[tuple[str, str], TableHistory]:
+    """The history of every table that is in the lakehouse now, by schema and name, up to a snapshot."""
+    upto = "" if until is None else f"where snapshot_id <= {until}"
     rows = con.execute(f"""
-        with snapshots as (select * from ducklake_snapshots('{LAKE}')),
+        with snapshots as (select * from ducklake_snapshots('{LAKE}') {upto}),
         told as (
             select snapshot_id, unnest(flatten(map_values(changes))) as changed
             from snapshots where not list_has_any(map_keys(changes), {_UPKEEP})

@@ -60,7 +60,9 @@ class DbtInvocation:
         self._translator = translator
         self._raise_on_error = raise_on_error
         self._nodes = selected_nodes(context) if context is not None else None
-        self._variables = json.loads(self._args[self._args.index("--vars") + 1]) if "--vars" in self._args else {}
+        self._variables = (
+            json.loads(self._args[self._args.index("--vars") + 1]) if "--vars" in self._args else {}
+        )
         self._error: str | None = None
         self._outcomes: dict[str, Outcome] = {}
         run_id = context.run_id if context is not None else f"by_hand_{time.time_ns()}"

@@ -82,8 +82,8 @@ def _asset(
         owners=[table.meta.owner],
         kinds={"parquet"},
         tags={"layer": DATASETS, **dict.fromkeys(table.tags, "")},
-        description=f"{table.name} as an immutable version: Parquet files that are named after their content, "
-        "with a manifest of all they were made from. The same data again is the same version.",
+        description=f"{table.name} as immutable versions: Parquet files, named after their content, with a "
+        "manifest of all they were made from. The same data again is the same version.",
         metadata={
             "dagster/column_schema": declared_schema(table),
             "declared_in": table.file,

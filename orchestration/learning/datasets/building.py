@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from orchestration.learning.datasets.manifest import (
     Input,
     Lake,
     Manifest,
+    ModelCode,
     Provenance,
     SchemaColumn,
     Shard,
@@ -41,6 +44,7 @@ from orchestration.settings import PROJECT_DIR, Settings
 from orchestration.sql import identifier, literal
 
 _SORTED = "temp._dataset"
+
 
 @dataclass(frozen=True)
 class Told:
@@ -56,6 +60,38 @@ class Told:
     checks: Sequence[CheckOutcome]
     window: Callable[[datetime | None], Window | None]
     compiled: Compile
+
+    @property
+    def all_variables(self) -> dict[str, Any]:
+        """The project's variables, and the one of the run."""
+        return {**self.variables, CUTOFF: self.cutoff.isoformat()}
+
+
+class _Code:
+    """The models of a build. dbt compiles them only if no earlier build of the same project tells."""
+
+    def __init__(self, store: DatasetStore, recipe: Recipe, told: Told) -> None:
+        self._recipe, self._told = recipe, told
+        self._builds = store.builds(recipe.name)
+
+    @cached_property
+    def compiled(self) -> Mapping[str, str]:
+        """The SQL of each."""
+        return self._told.compiled(sorted(self._recipe.sources), self._told.cutoff)
+
+    def models(self) -> Mapping[str, ModelCode]:
+        """The hashes of each."""
+        recipe, dbt = self._recipe, version("dbt-core")
+        for build in reversed(self._builds):
+            of = build.built
+            if (
+                (of.dbt_manifest_sha256, of.variables)
+                == (recipe.dbt_manifest_sha256, self._told.all_variables)
+                and of.engine.versions.get("dbt-core") == dbt
+                and of.models.keys() == recipe.sources.keys()
+            ):
+                return of.models
+        return recipe.models(self.compiled)
 
 
 @dataclass(frozen=True)
@@ -79,18 +115,17 @@ def build(
         DatasetError: The training set has no row, no total order, or a type that Parquet cannot hold.
     """
     with store.writing(recipe.name), lakehouse.reader() as con:
-        histories = table_histories(con)
-        history = histories.get((recipe.table.schema, recipe.table.name))
+        history = table_histories(con).get((recipe.table.schema, recipe.table.name))
         if history is None:
             raise DatasetError(f"{recipe.name}: found no table in the lakehouse, expected the training set")
         columns = describe_table(con, recipe.table.schema, recipe.table.name)
-        query = told.compiled(sorted(recipe.sources), told.cutoff)
-        provenance = _provenance(con, recipe, told, query, history, histories, settings)
+        code = _Code(store, recipe, told)
+        provenance = _provenance(con, recipe, told, code.models(), history, settings)
         known = _of_snapshot(store, recipe, provenance.lake, columns)
         if known is not None:
             return _found(store, known, provenance, "same snapshot")
         folder = store.scratch(recipe.name)
-        write_synced(folder / QUERY, query[recipe.table.unique_id])
+        write_synced(folder / QUERY, code.compiled[recipe.table.unique_id])
         manifest = _write(con, folder, recipe, columns, provenance, settings)
         if (same := _present(store, manifest)) is not None:
             return _found(store, same, provenance, "same content")
@@ -101,9 +136,7 @@ def build(
 def _found(store: DatasetStore, manifest: Manifest, provenance: Provenance, how: str) -> Built:
     path = store.path(manifest.dataset, manifest.version)
     digest = hashlib.sha256((path / MANIFEST).read_bytes()).hexdigest()
-    build = Build(
-        version=manifest.version, is_new=how == "written", manifest_sha256=digest, built=provenance
-    )
+    build = Build(version=manifest.version, is_new=how == "written", manifest_sha256=digest, built=provenance)
     store.note(manifest.dataset, build)
     return Built(manifest, how, path)
 
@@ -156,20 +189,18 @@ def _provenance(
     con: duckdb.DuckDBPyConnection,
     recipe: Recipe,
     told: Told,
-    compiled: Mapping[str, str],
+    models: Mapping[str, ModelCode],
     history: TableHistory,
-    histories: Mapping[tuple[str, str], TableHistory],
     settings: Settings,
 ) -> Provenance:
     at = snapshot_time(con, history.changed_at)
     if at is None:
         raise DatasetError(f"{recipe.name}: snapshot {history.changed_at} has been expired meanwhile")
+    histories = table_histories(con, until=history.changed_at)
     inputs = {
-        f"{schema}.{name}": Input(
-            changed_at=min(histories[schema, name].changed_at, history.changed_at), is_read=is_read
-        )
-        for (schema, name), is_read in sorted(recipe.inputs.items())
-        if (schema, name) in histories
+        ".".join(table): Input(changed_at=histories[table].changed_at, is_read=is_read)
+        for table, is_read in sorted(recipe.inputs.items())
+        if table in histories
     }
     return Provenance(
         built_at=datetime.now(UTC),
@@ -177,9 +208,9 @@ def _provenance(
         git=git_state(settings.dbt_project_dir),
         project=recipe.project,
         dbt_manifest_sha256=recipe.dbt_manifest_sha256,
-        variables={**told.variables, CUTOFF: told.cutoff.isoformat()},
+        variables=told.all_variables,
         cutoff=told.cutoff,
-        models=recipe.models(compiled),
+        models=models,
         declarations=recipe.declared,
         lake=Lake(snapshot=history.changed_at, snapshot_at=at, table_uuid=history.uuid, inputs=inputs),
         window=told.window(history.created),

@@ -34,7 +34,11 @@ def git_state(folder: Path) -> Git | None:
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(
-                ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=False
+                ["git", "-C", str(folder), *arguments],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
@@ -176,6 +180,5 @@ def window_filter(window: Window | None) -> str:
         return "true"
     name = identifier(window.column)
     return " or ".join(
-        f"({name} >= {literal(start)} and {name} < {literal(end)})"
-        for start, end in window.spans
+        f"({name} >= {literal(start)} and {name} < {literal(end)})" for start, end in window.spans
     )

@@ -212,4 +212,6 @@ def parse_build(line: str) -> Build | None:
 
 def last_built(manifest: Manifest, builds: list[Build]) -> datetime:
     """When a version was made or last came out again."""
-    return max([manifest.built.built_at, *(b.built.built_at for b in builds if b.version == manifest.version)])
+    return max(
+        [manifest.built.built_at, *(b.built.built_at for b in builds if b.version == manifest.version)]
+    )

@@ -88,11 +88,14 @@ def _used(declarations: Declarations, table: Table) -> Iterator[tuple[str, Any]]
     exposure = declarations.exposures.get(declared.feature_service)
     if exposure is not None and exposure.meta.feature_service is not None:
         yield "feature_service", exposure.meta.feature_service.model_dump(mode="json")
-    yield "feature_views", {
-        view.name: view.meta.feature_view.model_dump(mode="json")
-        for view in sorted(declarations.ancestors(table.unique_id), key=lambda t: t.name)
-        if view.meta.feature_view is not None
-    }
+    yield (
+        "feature_views",
+        {
+            view.name: view.meta.feature_view.model_dump(mode="json")
+            for view in sorted(declarations.ancestors(table.unique_id), key=lambda t: t.name)
+            if view.meta.feature_view is not None
+        },
+    )
 
 
 def read_recipe(declarations: Declarations, manifest: Mapping[str, Any], table: Table) -> Recipe:
