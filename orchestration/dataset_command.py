@@ -42,7 +42,10 @@ def _store(settings: Settings) -> DatasetStore:
 
 
 def _print(shown: Any, *, as_json: bool = False) -> None:
+    # Where there is no terminal a line is as long as it needs to be.
     console = Console(highlight=False, soft_wrap=as_json)
+    if not console.is_terminal:
+        console = Console(highlight=False, soft_wrap=as_json, width=160)
     if as_json:
         console.print(json.dumps(shown, indent=2, default=str), markup=False)
     else:
@@ -78,7 +81,7 @@ def list_command(settings: Settings, dataset: str | None, *, as_json: bool) -> N
     store = _store(settings)
     if dataset is not None:
         store.resolve(dataset)
-    found = []
+    found: list[dict[str, Any]] = []
     for name in store.names() if dataset is None else [dataset]:
         pins, builds = store.pins(name), store.builds(name)
         uses = {v: user for told in users(settings) for v, user in told(name).items()}
@@ -103,14 +106,12 @@ def list_command(settings: Settings, dataset: str | None, *, as_json: bool) -> N
         return
     numbers = ("rows", "size", "builds", "snapshot")
     table = _table(
-        "dataset", "version", "last built (UTC)", "rows", "splits", "size", "builds", "snapshot", "kept for",
-        numbers=numbers,
-    )  # fmt: skip
+        "version", "last built (UTC)", "rows", "size", "builds", "snapshot", "kept for", numbers=numbers
+    )
     for one in found:
-        splits = " ".join(f"{name} {rows:,}" for name, rows in one["splits"].items())
         table.add_row(
-            Text(one["dataset"]), one["version"], _when(datetime.fromisoformat(one["built"])),
-            f"{one['rows']:,}", Text(splits), _size(one["bytes"]), str(one["builds"]), str(one["snapshot"]),
+            f"{one['dataset']}@{one['version']}", _when(datetime.fromisoformat(one["built"])),
+            f"{one['rows']:,}", _size(one["bytes"]), str(one["builds"]), str(one["snapshot"]),
             Text(", ".join(filter(None, (one["pinned"], one["used_by"])))),
         )  # fmt: skip
     _print(table if found else "no dataset version yet: groundwork dataset build makes one")

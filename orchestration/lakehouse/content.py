@@ -57,7 +57,7 @@ class _ColumnDigest:
         present = np.ones(len(column), np.uint8)
         if column.null_count:
             present = np.asarray(column.is_valid().cast(pa.uint8()))
-        self._present.update(present)
+        self._present.update(present.data)
         kind = column.type
         if pa.types.is_boolean(kind):
             column, kind = column.cast(pa.uint8()), pa.uint8()
@@ -71,7 +71,7 @@ class _ColumnDigest:
         width = np.int64 if column.type in (pa.large_string(), pa.large_binary()) else np.int32
         _, offsets, data = column.buffers()
         ends = np.frombuffer(offsets, width)[column.offset : column.offset + len(column) + 1]
-        self._lengths.update(np.diff(ends).astype("<i8"))
+        self._lengths.update(np.diff(ends).astype("<i8").data)
         if data is not None:
             self._values.update(memoryview(data)[ends[0] : ends[-1]])
 
@@ -85,7 +85,7 @@ class _ColumnDigest:
                 raw = np.where(np.isnan(numbers), numbers.dtype.type(np.nan), numbers).view(np.uint8)
         if column.null_count:
             raw = (raw.reshape(-1, width) * present[:, None]).reshape(-1)
-        self._values.update(raw)
+        self._values.update(raw.data)
 
     def digest(self) -> bytes:
         """The digests of the streams."""

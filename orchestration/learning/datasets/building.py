@@ -242,7 +242,7 @@ def _write(
         ).fetchall()
         if not splits:
             raise DatasetError(f"{recipe.name}: found no row, expected a training set")
-        shards = []
+        shards: list[Shard] = []
         for split, first, rows in splits:
             for start in range(first, first + rows, settings.dataset_shard_rows):
                 end = min(start + settings.dataset_shard_rows, first + rows)
@@ -288,8 +288,8 @@ def _check_key(con: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
     ).fetchall()
     if nulls or rows != different:
         raise DatasetError(
-            f"{recipe.name}: key {', '.join(recipe.key)}: found {different} different values, {nulls} of them "
-            f"missing, in {rows} rows, expected one a row"
+            f"{recipe.name}: key {', '.join(recipe.key)}: found {different} values, and {nulls} rows "
+            f"without any, in {rows} rows, expected another value in each"
         )
 
 

@@ -88,19 +88,18 @@ def check_outcomes(
     found, faults = [], []
     for spec in sorted(specs, key=lambda s: s.name):
         record = latest.get(spec.key)
-        told = record.event.dagster_event if record is not None and record.event is not None else None
-        is_told = told is not None and told.event_type == DagsterEventType.ASSET_CHECK_EVALUATION
-        if record is None or told is None or not is_told:
+        event = record.event if record is not None else None
+        if event is None or event.dagster_event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
             if spec.blocking:
                 faults.append(f"{spec.name}: not evaluated")
             continue
-        evaluation = told.asset_check_evaluation_data
+        evaluation = event.get_dagster_event().asset_check_evaluation_data
         target = evaluation.target_materialization_data
         if spec.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             faults.append(f"{spec.name}: failed: {evaluation.description or ''}".rstrip(": "))
         elif spec.blocking and (target is None or target.timestamp < made.timestamp):
             faults.append(f"{spec.name}: not evaluated since the training set was last built")
-        found.append(_outcome(spec, record.run_id, record.event.timestamp, evaluation))
+        found.append(_outcome(spec, event.run_id, event.timestamp, evaluation))
     if faults:
         lines = "".join(f"\n  {fault}" for fault in faults)
         raise DatasetError(
