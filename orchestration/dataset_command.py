@@ -360,5 +360,5 @@ def gc_command(
         table.add_row(one.manifest.reference, _when(one.last_built), size, Text(reason), style=style)
     _print(table)
     total = _size(sum(one.manifest.bytes for one in going))
-    word = "removed" if remove else "would be removed; --remove does it"
+    word = "removed" if remove else "would go: --remove removes them" if going else "would go"
     _print(f"{len(going)} of {len(judged)} versions, {total}, {word}")

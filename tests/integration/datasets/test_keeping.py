@@ -73,13 +73,17 @@ def test_snapshots_of_kept_versions_outlive_maintenance_and_no_longer(orders, fi
     old = orders.store.manifest(NAME, five[0])
     orders.append(300, 10)
     assert old.built.lake.snapshot in needed_snapshots(orders.store)
-    done = maintain(orders.lakehouse, retention=NOTHING, safe_age=NOTHING, keep=needed_snapshots(orders.store))
+    done = maintain(
+        orders.lakehouse, retention=NOTHING, safe_age=NOTHING, keep=needed_snapshots(orders.store)
+    )
     assert done.snapshots_held == 5
     assert done.snapshots_expired > 0
     for version in five:
         assert rebuild(orders.store, orders.lakehouse, orders.store.manifest(NAME, version)).equal
     collected(orders, keep=1)
-    done = maintain(orders.lakehouse, retention=NOTHING, safe_age=NOTHING, keep=needed_snapshots(orders.store))
+    done = maintain(
+        orders.lakehouse, retention=NOTHING, safe_age=NOTHING, keep=needed_snapshots(orders.store)
+    )
     assert (done.snapshots_held, done.snapshots_expired) == (1, 4)
     with pytest.raises(DatasetError, match="found no snapshot"):
         rebuild(orders.store, orders.lakehouse, old)

@@ -6,12 +6,12 @@ from datetime import timedelta
 import pyarrow.parquet as pq
 import pytest
 
+from orchestration.lakehouse.maintenance import maintain
 from orchestration.learning.datasets.comparing import compare
 from orchestration.learning.datasets.loader import Loader
 from orchestration.learning.datasets.manifest import DatasetError
 from orchestration.learning.datasets.rebuilding import rebuild
 from orchestration.learning.datasets.verifying import verify
-from orchestration.lakehouse.maintenance import maintain
 from tests.integration.datasets.orders import MODEL, NAME, NOON, Orders, recipe
 
 
@@ -68,7 +68,9 @@ def test_the_same_data_is_the_same_version_and_is_not_written_twice(orders):
     builds = orders.store.builds(NAME)
     assert [build.is_new for build in builds] == [True, False, False]
     assert builds[2].built.lake.snapshot > builds[0].built.lake.snapshot
-    assert Orders(orders.settings.data_dir.parent / "other").build().manifest.version == first.manifest.version
+    assert (
+        Orders(orders.settings.data_dir.parent / "other").build().manifest.version == first.manifest.version
+    )
 
 
 def test_a_damaged_version_is_written_anew(orders):
@@ -83,9 +85,15 @@ def test_a_damaged_version_is_written_anew(orders):
     ("change", "message"),
     [
         ("delete from {t}", "found no row, expected a training set"),
-        ("insert into {t} from {t} limit 1", "key order_id: found 100 values, and 0 rows without any, in 101"),
+        (
+            "insert into {t} from {t} limit 1",
+            "key order_id: found 100 values, and 0 rows without any, in 101",
+        ),
         ("update {t} set order_id = null where order_id = 5", "and 1 rows without any"),
-        ("alter table {t} add column large hugeint", "column large: found DOUBLE in Parquet, expected HUGEINT"),
+        (
+            "alter table {t} add column large hugeint",
+            "column large: found DOUBLE in Parquet, expected HUGEINT",
+        ),
         ("drop table {t}", "found no table in the lakehouse"),
     ],
 )
@@ -117,7 +125,7 @@ def test_versions_are_meant_by_their_beginning_or_as_the_latest(orders):
         orders.version("zz")
     with pytest.raises(DatasetError, match="returns@: found none"):
         orders.version("")
-    with pytest.raises(DatasetError, match="nothing: found no version .* expected one of returns"):
+    with pytest.raises(DatasetError, match=r"nothing: found no version .* expected one of returns"):
         orders.store.resolve("nothing")
     orders.run(f"delete from lake.training.{NAME} where order_id >= 100")
     assert orders.build().manifest.version == first
@@ -193,7 +201,10 @@ def test_a_manifest_that_is_none_says_so(orders):
 def test_a_version_is_rebuilt_the_same_after_its_tables_have_moved_on(orders):
     first = orders.build().manifest
     orders.append(100, 50)
-    orders.run("update lake.staged.orders set amount = 0 where order_id < 10", "alter table lake.staged.orders drop ratio")
+    orders.run(
+        "update lake.staged.orders set amount = 0 where order_id < 10",
+        "alter table lake.staged.orders drop ratio",
+    )
     maintain(orders.lakehouse, retention=timedelta(days=30), safe_age=timedelta(0))
     found = rebuild(orders.store, orders.lakehouse, first)
     assert found.equal
@@ -227,11 +238,11 @@ def test_a_snapshot_that_is_gone_or_sql_that_is_another_is_told(orders):
     first = orders.build()
     orders.append(100, 50)
     maintain(orders.lakehouse, retention=timedelta(0), safe_age=timedelta(0))
-    message = f"found no snapshot {first.manifest.built.lake.snapshot} in the lakehouse, .* has been expired"
+    message = rf"found no snapshot {first.manifest.built.lake.snapshot} in the lakehouse, .* has been expired"
     with pytest.raises(DatasetError, match=message):
         rebuild(orders.store, orders.lakehouse, first.manifest)
     flip(first.path / "query.sql")
-    with pytest.raises(DatasetError, match="query.sql: found another text"):
+    with pytest.raises(DatasetError, match=r"query\.sql: found another text"):
         rebuild(orders.store, orders.lakehouse, first.manifest)
 
 
@@ -244,9 +255,7 @@ def test_a_difference_tells_rows_columns_and_inputs(orders):
         f"alter table lake.training.{NAME} drop note",
         f"alter table lake.training.{NAME} add column is_gift boolean",
     )
-    second = orders.build(
-        cutoff=NOON + timedelta(days=1), compiled=lambda *_: {MODEL: "select 1"}
-    ).manifest
+    second = orders.build(cutoff=NOON + timedelta(days=1), compiled=lambda *_: {MODEL: "select 1"}).manifest
     found = compare(orders.store, first, second, orders.settings)
     assert not found.same_content
     assert (found.rows.added, found.rows.removed, found.rows.changed) == (50, 2, 1)

@@ -42,7 +42,10 @@ ROW = st.tuples(
 
 def table(rows):
     return pa.table(
-        [pa.array(list(column), field.type) for column, field in zip(zip(*rows, strict=True), SCHEMA, strict=True)]
+        [
+            pa.array(list(column), field.type)
+            for column, field in zip(zip(*rows, strict=True), SCHEMA, strict=True)
+        ]
         if rows
         else [pa.array([], field.type) for field in SCHEMA],
         schema=SCHEMA,
