@@ -111,6 +111,8 @@ def content_of_batches(batches: Iterator[Any], columns: Sequence[Column]) -> tup
     rows = 0
     with ThreadPoolExecutor(4) as pool:  # hashing lets other threads run
         for batch in batches:
+            if not batch.num_rows:
+                continue  # may have no buffers
             rows += batch.num_rows
             for _ in pool.map(_ColumnDigest.add, digests, batch.columns):
                 pass

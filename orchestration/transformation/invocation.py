@@ -24,7 +24,7 @@ from orchestration.transformation.facts import compiled_path, compiled_sql, tabl
 from orchestration.transformation.manifest import executable_manifest, project_args
 from orchestration.transformation.outcomes import Outcome, failure_message, is_conflict, to_repeat
 from orchestration.transformation.records import keep_compiled, record_dir, results_file, target_dir
-from orchestration.transformation.selection import select_args, selected_nodes
+from orchestration.transformation.selection import TOLD_VARIABLES, select_args, selected_nodes
 from orchestration.transformation.translator import LayerTranslator
 
 DagsterEvent = (

@@ -6,7 +6,7 @@ from decimal import Decimal
 import duckdb
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.lakehouse.content import content_of, content_of_batches
@@ -65,6 +65,7 @@ def told_apart(row):
     return tuple(repr(value) for value in row)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(ROW, max_size=6), st.lists(ROW, max_size=6), st.lists(st.integers(0, 6), max_size=3))
 def test_equal_contents_and_no_others_have_one_hash(one, other, cuts):
     same = [told_apart(row) for row in one] == [told_apart(row) for row in other]
@@ -72,6 +73,7 @@ def test_equal_contents_and_no_others_have_one_hash(one, other, cuts):
     assert hashed(one, *(min(cut, len(one)) for cut in cuts)) == hashed(one)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(ROW, min_size=1, max_size=6), st.data())
 def test_a_change_of_one_value_changes_the_hash(rows, data):
     place = data.draw(st.integers(0, len(rows) - 1))
