@@ -7,6 +7,9 @@ from pathlib import Path
 from orchestration.learning.datasets import building, store
 from orchestration.learning.datasets.store import DatasetStore
 from tests.integration.datasets.orders import Orders
+from tests.quick_duckdb import check_extensions_once
+
+check_extensions_once()
 
 
 def die(*_, **__):

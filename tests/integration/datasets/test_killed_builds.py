@@ -67,7 +67,7 @@ def test_killed_at_any_moment(tmp_path):
         process = CONTEXT.Process(target=killed.build_for_ever, args=(folder, started))
         process.start()
         assert started.wait(60)
-        time.sleep(chance.uniform(0, 0.4))
+        time.sleep(chance.uniform(0, 0.25))
         process.kill()
         process.join(60)
         newest = orders.version()

@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestration.learning.datasets.loader import Loader
@@ -28,12 +28,12 @@ def reader(version, **options):
     return Loader(version, columns=["order_id"], **options)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None)
 @given(
-    world=st.integers(1, 5),
-    workers=st.integers(1, 4),
-    batch_size=st.integers(1, 9000),
-    other_size=st.integers(1, 9000),
+    world=st.integers(1, 4),
+    workers=st.integers(1, 3),
+    batch_size=st.integers(200, 9000),  # batches of a row take long
+    other_size=st.integers(200, 9000),
     shuffle_rows=st.sampled_from([1, 2048, 5000, 100_000]),
     shuffle=st.booleans(),
     seed=st.integers(0, 3),
@@ -42,7 +42,6 @@ def reader(version, **options):
 def test_no_row_is_given_twice_or_dropped_whoever_reads_and_wherever_one_goes_on(
     version, world, workers, batch_size, other_size, shuffle_rows, shuffle, seed, stop
 ):
-    batch_size, other_size = max(batch_size, 200), max(other_size, 200)  # batches of a row take long
     given_rows, lengths = [], []
     for rank in range(world):
         for worker in range(workers):
@@ -56,12 +55,11 @@ def test_no_row_is_given_twice_or_dropped_whoever_reads_and_wherever_one_goes_on
             rows = ids(batches)
             assert len(rows) == len(whole)
             stopped = reader(version, batch_size=batch_size, **options)
-            first = [batch for batch, _ in zip(stopped.epoch(2), range(stop), strict=False)]
-            if stop == 0:
-                stopped.epoch(2)
+            first = ids(batch for _, batch in zip(range(stop), stopped.epoch(2), strict=False))
+            state = stopped.state_dict()
             resumed = reader(version, batch_size=other_size, **options)
-            resumed.load_state_dict(stopped.state_dict())
-            assert ids(first) + ids(resumed) == rows
+            resumed.load_state_dict(state)
+            assert first + (ids(resumed) if state["epoch"] == 2 else []) == rows
             given_rows += rows
             lengths.append(len(rows))
     assert len(given_rows) == TRAIN
