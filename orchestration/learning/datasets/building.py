@@ -124,13 +124,13 @@ def build(
         known = _of_snapshot(store, recipe, provenance.lake, columns)
         if known is not None:
             return _found(store, known, provenance, "same snapshot")
-        folder = store.scratch(recipe.name)
-        write_synced(folder / QUERY, code.compiled[recipe.table.unique_id])
-        manifest = _write(con, folder, recipe, columns, provenance, settings)
-        if (same := _present(store, manifest)) is not None:
-            return _found(store, same, provenance, "same content")
-        store.publish(folder, manifest)
-        return _found(store, manifest, provenance, "written")
+        with store.scratch(recipe.name) as folder:
+            write_synced(folder / QUERY, code.compiled[recipe.table.unique_id])
+            manifest = _write(con, folder, recipe, columns, provenance, settings)
+            if (same := _present(store, manifest)) is not None:
+                return _found(store, same, provenance, "same content")
+            store.publish(folder, manifest)
+            return _found(store, manifest, provenance, "written")
 
 
 def _found(store: DatasetStore, manifest: Manifest, provenance: Provenance, how: str) -> Built:

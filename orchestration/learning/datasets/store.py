@@ -150,11 +150,15 @@ class DatasetStore:
                 shutil.rmtree(left)
             yield
 
-    def scratch(self, dataset: str) -> Path:
-        """A new folder to write a version in; only while ``writing``."""
+    @contextlib.contextmanager
+    def scratch(self, dataset: str) -> Iterator[Path]:
+        """A new folder to write a version in, gone afterwards unless published; only while ``writing``."""
         folder = self.root / dataset / f"{_UNNAMED}{os.getpid()}-{os.urandom(4).hex()}"
         folder.mkdir()
-        return folder
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def publish(self, folder: Path, manifest: Manifest) -> None:
         """Finish a version whose shards are written and make it visible; only while ``writing``."""

@@ -61,10 +61,9 @@ def build_once(folder, moment):
 def build_for_ever(folder, started):
     """Add a row and build, again and again."""
     orders = Orders(folder, 0)
-    orders.lakehouse.settings.tmp_dir.mkdir(parents=True, exist_ok=True)
     number = orders.rows("select max(order_id) from staged.orders")[0][0]
-    started.set()
     while True:
         number += 1
         orders.append(number, 1)
         orders.build()
+        started.set()

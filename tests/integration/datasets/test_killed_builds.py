@@ -70,9 +70,10 @@ def test_killed_at_any_moment(tmp_path):
         time.sleep(chance.uniform(0, 0.25))
         process.kill()
         process.join(60)
+        assert process.exitcode == -signal.SIGKILL
         newest = orders.version()
         assert verify(orders.store, newest.manifest, orders.settings) == []
-    assert len(orders.store.versions(NAME)) > 3
+    assert len(orders.store.versions(NAME)) > 20
     check_that_readers_see_whole_versions(orders)
     made = orders.build().manifest.version
     assert orders.version().version == made
