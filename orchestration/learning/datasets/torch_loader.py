@@ -8,6 +8,7 @@ What belongs here: which part of the rows a process of PyTorch reads. What does 
 """
 
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 from orchestration.learning.datasets.loader import Loader
@@ -15,13 +16,14 @@ from orchestration.learning.datasets.manifest import DatasetError
 from orchestration.learning.datasets.version import DatasetVersion
 
 try:
-    import torch.distributed
-    from torch.utils.data import IterableDataset, get_worker_info
+    # By name: types are checked where PyTorch is not installed, too.
+    _data: Any = import_module("torch.utils.data")
+    _distributed: Any = import_module("torch.distributed")
 except ImportError as error:
     raise DatasetError("found no package torch, expected PyTorch: install it beside Groundwork") from error
 
 
-class TorchDataset(IterableDataset):  # type: ignore[misc]  # torch may have no types here
+class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
     """The batches of a ``Loader``, in each worker of each rank those that are its own.
 
     ``DataLoader`` takes it with ``batch_size=None``: batches are made here. Rank and world size are those
@@ -39,12 +41,9 @@ class TorchDataset(IterableDataset):  # type: ignore[misc]  # torch may have no 
             options: The arguments of ``Loader``, but worker and workers.
         """
         super().__init__()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            options = {
-                "rank": torch.distributed.get_rank(),
-                "world_size": torch.distributed.get_world_size(),
-                **options,
-            }
+        if _distributed.is_available() and _distributed.is_initialized():
+            own = {"rank": _distributed.get_rank(), "world_size": _distributed.get_world_size()}
+            options = {**own, **options}
         self._version, self._options, self._transform = version, options, transform
         self._epoch = 0
         self._state: dict[str, Any] | None = None
@@ -56,7 +55,7 @@ class TorchDataset(IterableDataset):  # type: ignore[misc]  # torch may have no 
 
     def __iter__(self) -> Iterator[Any]:
         """The batches that are left of the epoch."""
-        info = get_worker_info()
+        info = _data.get_worker_info()
         worker = {} if info is None else {"worker": info.id, "workers": info.num_workers}
         self._loader = Loader(self._version, **self._options, **worker)
         state, self._state = self._state, None
