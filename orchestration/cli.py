@@ -2,14 +2,17 @@
 
 What belongs here: arguments, what is printed, exit codes. What does not: how a run is made
 (``automation.local_run``) or followed (``progress``), what is served (``serve_command``) or found
-(``features_command``).
+(``features_command``, ``dataset_command``).
 """
 
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -106,6 +109,136 @@ def show_feature(name: str) -> None:
         show_command(Settings(), name)
     except FAULTS as fault:
         raise click.ClickException(str(fault)) from fault
+
+
+@main.group()
+def dataset() -> None:
+    """Versions of training sets: what there is, where it comes from, and whether it still holds.
+
+    VERSION is an id, the beginning of one, or latest.
+    """
+
+
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_NAME = click.argument("name")
+_VERSION = click.argument("version", default="latest")
+
+
+def _datasets() -> Any:
+    # Arrow takes tenths of a second to import: --help and mistakes need none of it.
+    from orchestration import dataset_command  # noqa: PLC0415
+
+    return dataset_command
+
+
+@contextmanager
+def _told_plainly(faults: tuple[type[Exception], ...]) -> Iterator[None]:
+    try:
+        yield
+    except faults as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@dataset.command("list")
+@click.argument("name", required=False)
+@_AS_JSON
+def list_datasets(name: str | None, as_json: bool) -> None:
+    """List the versions of all training sets, or of NAME."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.list_command(Settings(), name, as_json=as_json)
+
+
+@dataset.command("show")
+@_NAME
+@_VERSION
+@_AS_JSON
+def show_dataset(name: str, version: str, as_json: bool) -> None:
+    """Show a version: its rows and files, and what it was made from."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.show_command(Settings(), name, version, as_json=as_json)
+
+
+@dataset.command("build")
+@click.argument("name", required=False)
+def build_dataset(name: str | None) -> None:
+    """Make the version of training set NAME as it is in the lakehouse, or of each."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        sys.exit(commands.build_command(Settings(), name))
+
+
+@dataset.command("verify")
+@_NAME
+@_VERSION
+@_AS_JSON
+def verify_dataset(name: str, version: str, as_json: bool) -> None:
+    """Look at every byte and value of a version: is it as it was written?"""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        sys.exit(commands.verify_command(Settings(), name, version, as_json=as_json))
+
+
+@dataset.command("rebuild")
+@_NAME
+@_VERSION
+@_AS_JSON
+def rebuild_dataset(name: str, version: str, as_json: bool) -> None:
+    """Make a version again from its manifest, apart: does it come out the same?"""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        sys.exit(commands.rebuild_command(Settings(), name, version, as_json=as_json))
+
+
+@dataset.command("diff")
+@_NAME
+@click.argument("before")
+@click.argument("after", default="latest")
+@_AS_JSON
+def diff_dataset(name: str, before: str, after: str, as_json: bool) -> None:
+    """Tell which rows, columns and inputs differ between versions BEFORE and AFTER."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.diff_command(Settings(), name, before, after, as_json=as_json)
+
+
+@dataset.command("pin")
+@_NAME
+@_VERSION
+@click.option("--reason", required=True, help="Why it is kept.")
+def pin_dataset(name: str, version: str, reason: str) -> None:
+    """Keep a version whatever its age."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.pin_command(Settings(), name, version, reason)
+
+
+@dataset.command("unpin")
+@_NAME
+@click.argument("version")
+def unpin_dataset(name: str, version: str) -> None:
+    """Take the pin of a version away."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.unpin_command(Settings(), name, version)
+
+
+@dataset.command("gc")
+@click.argument("name", required=False)
+@click.option("--keep", type=click.IntRange(1), help="How many of the newest versions stay.")
+@click.option("--older-than", metavar="AGE", help="Younger versions stay, such as '90 days'.")
+@click.option("--remove", is_flag=True, help="Remove them; without it they are only told.")
+@_AS_JSON
+def gc_datasets(
+    name: str | None, keep: int | None, older_than: str | None, remove: bool, as_json: bool
+) -> None:
+    """Remove old versions, but none that is pinned, in use or the newest."""
+    if keep is None and older_than is None:
+        raise click.UsageError("expected --keep, --older-than or both")
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.gc_command(Settings(), name, keep, older_than, remove=remove, as_json=as_json)
 
 
 @main.group()

@@ -4,7 +4,9 @@ What belongs here: calling each room's builders and handing the results to Dagst
 any decision that belongs to a room.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -27,10 +29,11 @@ from orchestration.feature_store.online.due_sensor import build_due_sensor
 from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
+from orchestration.learning.datasets import DatasetStore, build_dataset_assets, needed_snapshots
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.settings import Settings
-from orchestration.transformation import DbtResource, build_layer_assets
+from orchestration.transformation import DbtResource, build_layer_assets, compile_models
 
 
 def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
@@ -64,23 +67,34 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         for layer in LAYERS[1:]
         if declarations.layer(layer)
     ]
+    checks = [
+        *build_contract_checks(contracts, clock),
+        *build_freshness_checks(declarations, clock),
+        *online_checks,
+    ]
+    versions = build_dataset_assets(
+        declarations,
+        manifest,
+        project.variables,
+        settings,
+        clock,
+        partial(_compiled, project),
+        [spec for definition in (*models, *checks) for spec in definition.check_specs],
+    )
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock)),
         [
             *landing,
             *models,
+            *versions,
             *online_assets,
             build_quality_report(contracts, settings, clock),
-            build_maintenance(settings),
+            build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
         ],
     )
     return dg.Definitions(
         assets=assets,
-        asset_checks=[
-            *build_contract_checks(contracts, clock),
-            *build_freshness_checks(declarations, clock),
-            *online_checks,
-        ],
+        asset_checks=checks,
         jobs=build_jobs(key for asset in landing for key in asset.keys),
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
@@ -111,6 +125,12 @@ def _with_facts(spec: dg.AssetSpec, told: Mapping[str, Metadata]) -> dg.AssetSpe
     if layer not in {"features", ONLINE_STORE} or name not in told:
         return spec
     return spec.merge_attributes(metadata=told[name])
+
+
+def _compiled(project: Project, unique_ids: Sequence[str], cutoff: datetime) -> Mapping[str, str]:
+    """The SQL of models for the whole of history, with labels known up to ``cutoff``."""
+    variables = {"training_cutoff": cutoff.isoformat()}
+    return compile_models(project.settings, project.manifest, unique_ids, variables)
 
 
 @dg.definitions

@@ -181,6 +181,12 @@ class Engine:
             write(str(path))
 
     @property
+    def compiled(self) -> dict[str, str]:
+        """The SQL of each node that was compiled, by unique id."""
+        results = getattr(self._result and self._result.result, "results", ())
+        return {r.node.unique_id: getattr(r.node, "compiled_code", None) or "" for r in results}
+
+    @property
     def parsed(self) -> Manifest:
         """What ``dbt parse`` has made.
 

@@ -24,7 +24,7 @@ from orchestration.transformation.facts import compiled_path, compiled_sql, tabl
 from orchestration.transformation.manifest import executable_manifest, project_args
 from orchestration.transformation.outcomes import Outcome, failure_message, is_conflict, to_repeat
 from orchestration.transformation.records import keep_compiled, record_dir, results_file, target_dir
-from orchestration.transformation.selection import select_args, selected_nodes
+from orchestration.transformation.selection import TOLD_VARIABLES, select_args, selected_nodes
 from orchestration.transformation.translator import LayerTranslator
 
 DagsterEvent = (
@@ -63,6 +63,8 @@ class DbtInvocation:
         self._translator = translator
         self._raise_on_error = raise_on_error
         self._nodes = selected_nodes(context) if context is not None else None
+        given = self._args[self._args.index("--vars") + 1] if "--vars" in self._args else "{}"
+        self._told = {name: value for name, value in json.loads(given).items() if name in TOLD_VARIABLES}
         self._error: str | None = None
         self._outcomes: dict[str, Outcome] = {}
         run_id = context.run_id if context is not None else f"by_hand_{time.time_ns()}"
@@ -154,7 +156,7 @@ class DbtInvocation:
         for event in message.to_default_asset_events(
             self._manifest, self._translator, self._context, target_path=target
         ):
-            facts = self._sql(result.unique_id, target) | result.facts
+            facts = self._sql(result.unique_id, target) | self._told | result.facts
             yield event.with_metadata({**event.metadata, **facts})
 
     def _sql(self, unique_id: str, target: Path) -> dict[str, Any]:
