@@ -264,14 +264,19 @@ class _Run:
         self.con.execute(f"create or replace temp table _changes as {feed}")
         gone = f"select {names} from _changes where change_type in ('delete', 'update_preimage')"
         come = f"select {names} from _changes where change_type in ('insert', 'update_postimage')"
-        # A row that was deleted and written again has not changed.
-        self.con.execute(f"create or replace temp table _gone as {gone} except all {come}")
-        self.con.execute(
-            f"create or replace temp table _come as ({come} except all {gone}) union all {known}"
-        )
+        later = "" if base.cutoff == position.cutoff else f" union all {known}"
+        if self._count_of(f"({gone})"):
+            # A row that was deleted and written again has not changed.
+            self.con.execute(f"create or replace temp table _gone as {gone} except all {come}")
+            self.con.execute(f"create or replace temp table _come as ({come} except all {gone}){later}")
+        else:
+            self.con.execute(f"create or replace temp table _gone as {gone}")
+            self.con.execute(f"create or replace temp table _come as {come}{later}")
         self.con.execute("drop table _changes")
-        counted = "select (select count(*) from _gone) + (select count(*) from _come)"
-        return int(self.con.execute(counted).fetchall()[0][0])
+        return self._count_of("_gone") + self._count_of("_come")
+
+    def _count_of(self, relation: str) -> int:
+        return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
         come = {k: v for batch in self.packer.batches(self.con, f"({latest_rows(self.view, 'from _come')})")
@@ -279,7 +284,8 @@ class _Run:
         doubtful = self._overtaken(come)
         looked_up = self._look_up(doubtful)
         changes = Changes(
-            newer=[(key, value) for key, value in come.items() if key not in doubtful],
+            # In the order of keys a store finds its way faster.
+            newer=sorted((key, value) for key, value in come.items() if key not in doubtful),
             exact=list(looked_up.items()),
             gone=[key for key in doubtful if key not in looked_up],
         )
