@@ -1,4 +1,4 @@
-"""Feast's side of the comparisons, run by the Python of its own environment: ``feast_process.py WHAT FOLDER ...``.
+"""Feast's side, run by the Python of its own environment: ``feast_process.py WHAT FOLDER DECLARED``.
 
 The last line that it prints is JSON. Feast may have its caches warm: each timed call follows an untimed one,
 but for what is timed once because it takes long.

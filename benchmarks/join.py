@@ -1,4 +1,4 @@
-"""Point-in-time join of 10 million feature rows to a million rows: us, a query by hand, polars, pandas, Feast.
+"""Point-in-time join of 10 million feature rows to a million: us, a query by hand, polars, pandas, Feast.
 
 Each side is a process of its own, which says how long the join took, from the caller's rows to an Arrow
 table or a DataFrame in the caller's order; imports are left out. All give the same sum, or the comparison is
