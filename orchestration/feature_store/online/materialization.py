@@ -7,8 +7,10 @@ another of the same instant, are looked up in the history; all others are decide
 here: which rows. What does not: bytes (``packing``) and where they go (``store``).
 """
 
+import gc
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -224,6 +226,10 @@ class _Run:
         )
 
     def _rebuild(self, reason: str) -> Materialization:
+        with _no_collection():
+            return self._write_anew(reason)
+
+    def _write_anew(self, reason: str) -> Materialization:
         rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
         try:
             # To order rows that share entity and timestamp costs as much as all the rest; mostly none do.
@@ -337,6 +343,18 @@ class _Run:
             return {key: value for batch in batches for key, value in batch}
         finally:
             self.con.unregister("_doubtful")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's search for cycles: of millions of keys and values none is in one."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def _without_ties(batches: Iterable[list[Pair]]) -> Iterator[list[Pair]]:

@@ -8,7 +8,6 @@ tag, so they are on one node of a cluster. What belongs here: Redis. What does n
 import asyncio
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -116,15 +115,11 @@ class RedisStore:
         new = self._key(view, secrets.token_hex(8))
         self._client.sadd(generations, new)
         written = 0
-        with ThreadPoolExecutor(1) as sender:
-            # While Redis takes one batch in, the next one is made.
-            under_way: Future[int] | None = None
-            for batch in batches:
-                if under_way is not None:
-                    written += under_way.result()
-                under_way = sender.submit(self._put, new, batch)
-            if under_way is not None:
-                written += under_way.result()
+        for batch in batches:
+            with self._client.pipeline(transaction=False) as pipe:
+                for chunk in _chunks(batch):
+                    pipe.execute_command("HSET", new, *chain.from_iterable(chunk))
+                written += sum(pipe.execute())
         with self._client.pipeline() as pipe:
             pipe.watch(pointer, new)
             # Another rebuild takes this one for an orphan and removes it.
@@ -169,13 +164,6 @@ class RedisStore:
         """Close the connections."""
         self._client.close()
         self._of_loop = WeakKeyDictionary()
-
-    def _put(self, generation: bytes, batch: Sequence[Pair]) -> int:
-        """Write values; gives how many entities were not there before."""
-        with self._client.pipeline(transaction=False) as pipe:
-            for chunk in _chunks(batch):
-                pipe.hset(generation, items=list(chain.from_iterable(chunk)))
-            return sum(pipe.execute())
 
     def _commit(self, pipe: Any, view: str) -> list[Any]:
         try:
