@@ -3,12 +3,13 @@
 import sys
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 import click
 
-from benchmarks import against_feast, day, graph, join, online, server, stock
+from benchmarks import against_feast, concurrency, day, graph, join, online, parity, server, stock
 from benchmarks.report import MissingError, Row, show
 
 PARTS: dict[str, Callable[..., list[Row]]] = {
@@ -19,7 +20,12 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "online": online.run,
     "server": server.run,
     "feast": against_feast.run,
+    "parity": parity.run,
+    "concurrency": concurrency.run,
 }
+LONG = frozenset({"parity", "concurrency"})
+"""Parts that run only by name: a year moment by moment, and a minute of clients for each store."""
+DEFAULT = [name for name in PARTS if name not in LONG]
 
 
 @click.command()
@@ -31,15 +37,38 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     help="How often a slow side runs; quick ones run thrice as often.",
 )
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work; default: a temporary folder.")
+@click.option("--days", default=365, show_default=True, help="How many days to walk through (parity).")
+@click.option("--moments", default=1, show_default=True, help="How many moments of each day (parity).")
+@click.option(
+    "--start", type=click.DateTime(["%Y-%m-%d"]), default="2013-01-01", help="The first day (parity)."
+)
+@click.option(
+    "--lake",
+    type=click.Path(path_type=Path),
+    help="Data folder of a finished run (parity); default: one is made.",
+)
+@click.option("--seconds", default=60.0, show_default=True, help="How long clients ask (concurrency).")
 @click.argument("which", nargs=-1, type=click.Choice(list(PARTS)))
-def main(copies: int, repeats: int, folder: Path | None, which: tuple[str, ...]) -> None:
-    """Measure WHICH comparisons; all of them by default."""
+def main(
+    copies: int,
+    repeats: int,
+    folder: Path | None,
+    days: int,
+    moments: int,
+    start: datetime,
+    lake: Path | None,
+    seconds: float,
+    which: tuple[str, ...],
+) -> None:
+    """Measure WHICH comparisons; by default all but parity and concurrency, which take long."""
     with tempfile.TemporaryDirectory(prefix="groundwork-bench-") as temporary:
         place = (folder or Path(temporary)).absolute()
-        parts = PARTS | {"graph": partial(graph.run, copies=copies)}
+        walk = partial(parity.run, days=days, moments=moments, start=start.replace(tzinfo=UTC), lake=lake)
+        parts = PARTS | {"graph": partial(graph.run, copies=copies), "parity": walk}
+        parts["concurrency"] = partial(concurrency.run, seconds=seconds)
         rows: list[Row] = []
         missing = []
-        for name in which or parts:
+        for name in which or DEFAULT:
             click.echo(f"measuring {name}", err=True)
             try:
                 rows += parts[name](place, repeats=repeats)

@@ -4,6 +4,7 @@ What belongs here: calling each room's builders and handing the results to Dagst
 any decision that belongs to a room.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
@@ -20,7 +21,9 @@ from orchestration.automation import (
     with_policy,
 )
 from orchestration.declarations import LAYERS
-from orchestration.feature_store.online.assets import build_online_assets
+from orchestration.feature_store.discovery.asset_metadata import Metadata, declared_metadata
+from orchestration.feature_store.online.assets import ONLINE_STORE, build_online_assets
+from orchestration.feature_store.online.due_sensor import build_due_sensor
 from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
@@ -53,7 +56,8 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     )
     online_assets, online_checks = build_online_assets(declarations, settings, clock)
     contracts = load_contracts(declarations, settings.soda_checks_dir)
-    build_catalog(declarations)  # For its faults: nobody should meet them only when features are asked for.
+    # Nobody should meet its faults only when features are asked for.
+    told = declared_metadata(build_catalog(declarations), declarations, settings, clock)
     landing = build_raw_assets(declarations, settings, clock)
     models = [
         build_layer_assets(layer, declarations, manifest, settings, clock)
@@ -61,7 +65,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         if declarations.layer(layer)
     ]
     assets = dg.map_asset_specs(
-        lambda spec: automate(with_policy(spec, declarations, clock)),
+        lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock)),
         [
             *landing,
             *models,
@@ -83,6 +87,11 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
             *build_landing_sensors(
                 declarations, settings, clock, sensor_status(settings.environment, "landing")
             ),
+            *(
+                [build_due_sensor(online_assets, clock, sensor_status(settings.environment, "automation"))]
+                if online_assets
+                else []
+            ),
             build_automation_sensor(settings),
             build_alert_sensor(settings),
         ],
@@ -94,6 +103,14 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         # One process: starting another costs more than most assets do.
         executor=dg.in_process_executor,
     )
+
+
+def _with_facts(spec: dg.AssetSpec, told: Mapping[str, Metadata]) -> dg.AssetSpec:
+    """What the catalog tells of a feature view, on its asset and on that of its online values."""
+    layer, name = spec.key.path[0], spec.key.path[-1]
+    if layer not in {"features", ONLINE_STORE} or name not in told:
+        return spec
+    return spec.merge_attributes(metadata=told[name])
 
 
 @dg.definitions

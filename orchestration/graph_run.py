@@ -18,6 +18,7 @@ from orchestration.automation.jobs import ALL_ASSETS, Span
 from orchestration.automation.local_run import run_here
 from orchestration.declarations import LAYERS
 from orchestration.definitions import assemble
+from orchestration.ingestion.assets import LANDS
 from orchestration.instance import open_instance
 from orchestration.progress import Progress
 from orchestration.project import Project
@@ -73,17 +74,25 @@ def _prepare(settings: Settings) -> None:
 
 
 class _Ahead:
-    """Prepares once the first step runs: while files land, there is a processor to spare."""
+    """Prepares beside the first landings, which leave a processor to spare; other steps wait for it.
+
+    They would import the same modules: two threads that do so may end in a deadlock of Python's locks.
+    """
 
     def __init__(self, settings: Settings, then: Callable[[dg.EventLogEntry], object]) -> None:
         self._thread = threading.Thread(target=_prepare, args=[settings], name="prepare", daemon=True)
         self._then = then
 
     def __call__(self, event: dg.EventLogEntry) -> None:
-        """Take an event of the run, and hand it on."""
-        if event.dagster_event_type == dg.DagsterEventType.STEP_START and self._thread.ident is None:
-            sys.setswitchinterval(0.0005)  # the step must not wait for an import to let go of Python
-            self._thread.start()
+        """Take an event of the run, in the thread that runs its steps, and hand it on."""
+        if event.dagster_event_type == dg.DagsterEventType.STEP_START:
+            started = self._thread.ident is not None
+            lands = (event.step_key or "").startswith(LANDS)
+            if lands and not started:
+                sys.setswitchinterval(0.0005)  # the step must not wait for an import to let go of Python
+                self._thread.start()
+            elif started and not lands:
+                self._thread.join()
         self._then(event)
 
 

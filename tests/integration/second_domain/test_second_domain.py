@@ -52,6 +52,29 @@ def test_the_whole_graph_of_another_domain_runs(works):
     splits = "select distinct split from training.low_pressure_training_set order by split"
     assert rows(works, splits) == [("embargo",), ("test",), ("train",), ("validation",)]
     check_that_python_gives_what_dbt_built(works)
+    check_that_the_clock_of_the_settings_reaches_dbt(works)
+
+
+def check_that_the_clock_of_the_settings_reaches_dbt(works):
+    """dbt_project.yml declares a replay clock at the 9th; what the settings say comes before it."""
+    newest = "select max(label_known_at), count(*) from training.low_pressure_training_set"
+    ((whole, count),) = rows(works, newest)
+    for clock in ({"replay_at": datetime(2024, 1, 5, tzinfo=UTC)}, {"clock": "wall"}):
+        settings = works.settings.model_copy(update=clock)
+        job = build_definitions(settings).get_repository_def().get_job("all_assets")
+        with dg.DagsterInstance.ephemeral() as instance:
+            key = dg.AssetKey(["training", "low_pressure_training_set"])
+            span = {
+                f"dagster/asset_partition_range_{end}": f"2024-01-0{day}"
+                for end, day in (("start", 1), ("end", 8))
+            }
+            assert job.execute_in_process(instance=instance, asset_selection=[key], tags=span).success
+        ((known_at, left),) = rows(works, newest)
+        if "replay_at" in clock:
+            assert known_at <= clock["replay_at"] < whole
+            assert 0 < left < count
+        else:
+            assert (known_at, left) == (whole, count)
 
 
 def check_that_python_gives_what_dbt_built(works):
