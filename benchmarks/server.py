@@ -76,7 +76,7 @@ def _ours(folder: Path) -> FeatureServer:
             push=push,
             sources=frozenset(),
             access=access,
-            metrics=Metrics(counters, 1, ROUTES, counted_views(catalog), (), access.names),
+            metrics=Metrics(counters, 1, ROUTES, counted_views(catalog), ()),
             access_log=AccessLog(folder / "access.jsonl"),
             facts=facts,
             close=store.close,
