@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks import day, graph, join, online, stock
+from benchmarks import day, graph, join, online, promotion, stock
 from benchmarks.report import Row, show
 
 PARTS: dict[str, Callable[..., list[Row]]] = {
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "day": day.run,
     "join": join.run,
     "online": online.run,
+    "promotion": promotion.run,
 }
 
 
@@ -29,7 +30,9 @@ def main(copies: int, repeats: int, folder: Path | None, which: tuple[str, ...])
     with tempfile.TemporaryDirectory(prefix="groundwork-bench-") as temporary:
         place = (folder or Path(temporary)).absolute()
         parts = PARTS | {"graph": partial(graph.run, copies=copies)}
-        show([row for name in which or parts for row in parts[name](place, repeats=repeats)])
+        rows = [row for name in which or parts for row in parts[name](place, repeats=repeats)]
+    if rows:
+        show(rows)
 
 
 if __name__ == "__main__":
