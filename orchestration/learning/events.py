@@ -29,7 +29,7 @@ _COLUMNS = {
     "model": "varchar",
     "version": "varchar",
     "before": "varchar",
-    "at": "timestamptz",
+    "happened_at": "timestamptz",
     "recorded_at": "timestamptz",
     "actor": "varchar",
     "run_id": "varchar",
@@ -42,17 +42,17 @@ _SELECT = ", ".join(
     f"epoch_us({name}) as {name}" if kind == "timestamptz" else name for name, kind in _COLUMNS.items()
 )
 _VIEWS = {
-    "model_versions": "select model, version, at as registered_at, actor, run_id, reason, "
+    "model_versions": "select model, version, happened_at as registered_at, actor, run_id, reason, "
     "json_extract_string(detail, '$.training_set') as training_set, "
     "json_extract_string(detail, '$.dataset') as dataset_version, "
     "json_extract_string(detail, '$.algorithm') as algorithm, "
     "json_extract_string(detail, '$.schema_hash') as schema_hash, "
     "json_extract_string(detail, '$.sha256') as sha256, sequence "
     "from {events} where kind = 'registered'",
-    "promotions": "select model, kind, before, version as after, at, recorded_at, actor, run_id, reason, "
-    "detail as evidence, sequence from {events} where kind <> 'registered'",
-    "champions": "select model, arg_max(version, sequence) as version, arg_max(at, sequence) as since, "
-    "max(sequence) as sequence from {events} where kind <> 'registered' group by model",
+    "promotions": "select model, kind, before, version as after, happened_at, recorded_at, actor, run_id, "
+    "reason, detail as evidence, sequence from {events} where kind <> 'registered'",
+    "champions": "select model, arg_max(version, sequence) as version, arg_max(happened_at, sequence) "
+    "as since, max(sequence) as sequence from {events} where kind <> 'registered' group by model",
 }
 
 
@@ -71,14 +71,14 @@ class Who:
 
 @dataclass(frozen=True)
 class Event:
-    """One line of the registry. ``at`` is the platform's clock, ``recorded_at`` the wall clock."""
+    """One line of the registry. It happened on the platform's clock and was recorded on the wall clock."""
 
     sequence: int
     kind: Kind
     model: str
     version: str
     before: str | None
-    at: datetime
+    happened_at: datetime
     recorded_at: datetime
     actor: str
     run_id: str | None
@@ -91,7 +91,7 @@ class Event:
         """The hash of everything that the event says, and of the event before it."""
         said = asdict(self)
         del said["hash"]
-        said |= {name: said[name].astimezone(UTC).isoformat() for name in ("at", "recorded_at")}
+        said |= {name: said[name].astimezone(UTC).isoformat() for name in ("happened_at", "recorded_at")}
         return digest(canonical_json(said))
 
     @property
@@ -103,7 +103,9 @@ class Event:
 def champion_of(events: Sequence[Event], model: str, moment: datetime | None = None) -> Event | None:
     """The event that made the version champion which serves, or did at a moment."""
     found = [
-        e for e in events if e.model == model and e.changes_champion and (moment is None or e.at <= moment)
+        e
+        for e in events
+        if e.model == model and e.changes_champion and (moment is None or e.happened_at <= moment)
     ]
     return found[-1] if found else None
 
@@ -174,7 +176,7 @@ def read_events(con: duckdb.DuckDBPyConnection, model: str | None) -> list[Event
     found = []
     for row in rows:
         values = dict(zip(_COLUMNS, row, strict=True))
-        values |= {name: _instant(values[name]) for name in ("at", "recorded_at")}
+        values |= {name: _instant(values[name]) for name in ("happened_at", "recorded_at")}
         values["detail"] = json.loads(values["detail"])
         found.append(Event(**values))
     return found

@@ -16,6 +16,7 @@ from orchestration.learning.algorithms.base import (
     LearningCurve,
     Rows,
 )
+from orchestration.learning.statistics.metrics import losses
 
 _PARAMETERS: Mapping[str, type] = {
     "learning_rate": float,
@@ -41,7 +42,8 @@ _PARAMETERS: Mapping[str, type] = {
 }
 _FIXED: Mapping[str, Any] = {
     "objective": "binary",
-    "metric": "binary_logloss",
+    # Measured by `_log_loss`, as LightGBM sums in as many parts as there are threads.
+    "metric": "None",
     "deterministic": True,
     # The other way depends on which is faster at the moment.
     "force_row_wise": True,
@@ -49,6 +51,11 @@ _FIXED: Mapping[str, Any] = {
 }
 _TOLD = 50
 """Progress is told each so many rounds."""
+_METRIC = "log_loss"
+
+
+def _log_loss(scores: Floats, data: Any) -> tuple[str, float, bool]:
+    return _METRIC, float(losses(data.get_label(), scores).mean()), False
 
 
 class _Booster:
@@ -80,7 +87,7 @@ def _fit(train: Rows, validation: Rows, fitting: Fitting) -> tuple[Fitted, Learn
         train.matrix, train.labels, feature_name=names, categorical_feature=categorical, free_raw_data=False
     )
     known = lightgbm.Dataset(validation.matrix, validation.labels, reference=data)
-    losses: dict[str, dict[str, list[float]]] = {}
+    measured: dict[str, dict[str, list[float]]] = {}
 
     def tell(state: Any) -> None:
         if (state.iteration + 1) % _TOLD == 0:
@@ -96,9 +103,10 @@ def _fit(train: Rows, validation: Rows, fitting: Fitting) -> tuple[Fitted, Learn
         num_boost_round=fitting.rounds,
         valid_sets=[data, known],
         valid_names=["training", "validation"],
+        feval=_log_loss,
         callbacks=[
             lightgbm.early_stopping(fitting.patience, verbose=False),
-            lightgbm.record_evaluation(losses),
+            lightgbm.record_evaluation(measured),
             tell,
         ],
     )
@@ -106,9 +114,7 @@ def _fit(train: Rows, validation: Rows, fitting: Fitting) -> tuple[Fitted, Learn
     fitting.log(f"round {best} of {booster.current_iteration()} is the best on validation")
     # What follows the trees tells how many threads there were, and nothing that a prediction needs.
     text = booster.model_to_string(num_iteration=best).split("\nparameters:\n")[0] + "\n"
-    curve = LearningCurve(
-        tuple(losses["training"]["binary_logloss"]), tuple(losses["validation"]["binary_logloss"]), best
-    )
+    curve = LearningCurve(tuple(measured["training"][_METRIC]), tuple(measured["validation"][_METRIC]), best)
     return _Booster(text), curve
 
 
