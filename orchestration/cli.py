@@ -2,7 +2,8 @@
 
 What belongs here: arguments, what is printed, exit codes. What does not: how a run is made
 (``automation.local_run``) or followed (``progress``), what is served (``serve_command``) or found
-(``features_command``).
+(``features_command``),
+or what models there are (``models_command``).
 """
 
 import gc
@@ -104,6 +105,105 @@ def show_feature(name: str) -> None:
         show_command(Settings(), name)
     except FAULTS as fault:
         raise click.ClickException(str(fault)) from fault
+
+
+@main.group()
+def models() -> None:
+    """What models were trained, which serves, and since when."""
+
+
+@models.command("list")
+@click.argument("model", required=False)
+def list_models(model: str | None) -> None:
+    """List every version of MODEL, or of all models."""
+    from orchestration.models_command import FAULTS, list_command  # noqa: PLC0415
+
+    try:
+        list_command(Settings(), model)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@models.command("show")
+@click.argument("model")
+@click.argument("version", required=False)
+def show_model(model: str, version: str | None) -> None:
+    """Show what happened to MODEL, or one VERSION."""
+    from orchestration.models_command import FAULTS, show_command  # noqa: PLC0415
+
+    try:
+        show_command(Settings(), model, version)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@models.command("compare")
+@click.argument("model")
+@click.argument("one")
+@click.argument("other")
+def compare_models(model: str, one: str, other: str) -> None:
+    """Show versions ONE and OTHER of MODEL beside one another."""
+    from orchestration.models_command import FAULTS, compare_command  # noqa: PLC0415
+
+    try:
+        compare_command(Settings(), model, (one, other))
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@models.command("promote")
+@click.argument("model")
+@click.argument("version")
+@click.option("--reason", required=True, help="Why; it is kept.")
+def promote_model(model: str, version: str, reason: str) -> None:
+    """Let VERSION serve from now on, whatever the gate says."""
+    from orchestration.models_command import FAULTS, promote_command  # noqa: PLC0415
+
+    try:
+        promote_command(Settings(), model, version, reason)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@models.command("rollback")
+@click.argument("model")
+@click.option("--to", metavar="VERSION", help="An earlier champion; default: the one before.")
+@click.option("--reason", required=True, help="Why; it is kept.")
+def rollback_model(model: str, to: str | None, reason: str) -> None:
+    """Let an earlier champion of MODEL serve again."""
+    from orchestration.models_command import FAULTS, rollback_command  # noqa: PLC0415
+
+    try:
+        rollback_command(Settings(), model, to, reason)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@models.command("card")
+@click.argument("model")
+@click.argument("version", required=False)
+@click.option("--json", "as_json", is_flag=True, help="For programs.")
+def model_card(model: str, version: str | None, as_json: bool) -> None:
+    """Print the model card of VERSION, or of the champion."""
+    from orchestration.models_command import FAULTS, card_command  # noqa: PLC0415
+
+    try:
+        card_command(Settings(), model, version, as_json=as_json)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@models.command("verify")
+@click.option("--head", metavar="HASH", help="Hash of an event, kept elsewhere, that must be there.")
+def verify_models(head: str | None) -> None:
+    """Check every event and artifact of the registry; exits with 1 if one was changed."""
+    from orchestration.models_command import FAULTS, verify_command  # noqa: PLC0415
+
+    try:
+        whole = verify_command(Settings(), head)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+    sys.exit(0 if whole else 1)
 
 
 @main.group()

@@ -161,6 +161,11 @@ class Settings(BaseSettings):
         return self.data_dir / "online"
 
     @cached_property
+    def models_dir(self) -> Path:
+        """Folder of the models' artifacts."""
+        return self.data_dir / "models"
+
+    @cached_property
     def tmp_dir(self) -> Path:
         """Folder for spilled and intermediate files; safe to delete between runs."""
         return self.data_dir / "tmp"

@@ -166,6 +166,10 @@ class Rows:
     table: pa.Table
     version: str = "d0"
 
+    def columns(self) -> list[str]:
+        """All of them."""
+        return list(self.table.column_names)
+
     def read(self, *, columns: Sequence[str] | None = None) -> pa.Table:
         """The named columns."""
         return self.table if columns is None else self.table.select(list(columns))

@@ -3,6 +3,7 @@
 What belongs here: choosing those rows and scoring them. What does not: what the scores decide (``gate``).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -69,20 +70,21 @@ def hold_contest(
     evaluation: Part,
     challenger: ServedModel,
     champion: ServedModel | None,
-    baseline: ServedModel,
+    baseline: Callable[[], ServedModel],
 ) -> Contest:
     """Score challenger and opponent on the evaluation rows that neither has learnt from.
 
-    The baseline takes the champion's place where there is none, or where the rows have no longer what the
-    champion reads.
+    The baseline, which is made when it is asked for, takes the champion's place where there is none, or where
+    the rows have no longer what the champion reads.
     """
-    opponent, against, why = baseline, "baseline", "there is no champion"
+    opponent, against, why = None, "baseline", "there is no champion"
     if champion is not None:
         lacking = missing_columns(champion, evaluation.rows)
         if lacking:
             why = f"the champion reads {', '.join(lacking)}, which the rows have no longer"
         else:
             opponent, against, why = champion, "champion", "it serves"
+    opponent = opponent or baseline()
     start = max(learnt_until(challenger), learnt_until(opponent))
     part = evaluation
     if evaluation.window.start is None or start > evaluation.window.start:

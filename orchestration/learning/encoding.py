@@ -7,34 +7,19 @@ training and serving encode alike. What does not: which columns a model takes (`
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orchestration.declarations import canonical, decimal_shape
 from orchestration.learning.algorithms.base import Column
+from orchestration.learning.kinds import Kind
 
 Floats = NDArray[np.float64]
-Kind = Literal["number", "flag", "category"]
 
 OTHER = 0
 """The code of every text that is no category of its own."""
-
-_NUMBERS = {
-    "tinyint", "smallint", "integer", "bigint", "hugeint",
-    "utinyint", "usmallint", "uinteger", "ubigint", "float", "double",
-}  # fmt: skip
-
-
-def kind_of(data_type: str) -> Kind | None:
-    """How values of a DuckDB type are encoded; None for a type that no model takes."""
-    name = canonical(data_type)
-    if name in _NUMBERS or decimal_shape(name) is not None:
-        return "number"
-    return {"boolean": "flag", "varchar": "category"}.get(name)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ EVENTS, HEAD = f"{LAKE}.{SCHEMA}.events", f"{LAKE}.{SCHEMA}.head"
 GENESIS = "0" * 64
 """What the first event holds for the hash of the one before it."""
 
-Kind = Literal["registered", "promoted", "rolled_back"]
+Kind = Literal["registered", "judged", "promoted", "rolled_back"]
 
 _COLUMNS = {
     "sequence": "bigint",
@@ -50,9 +50,10 @@ _VIEWS = {
     "json_extract_string(detail, '$.sha256') as sha256, sequence "
     "from {events} where kind = 'registered'",
     "promotions": "select model, kind, before, version as after, happened_at, recorded_at, actor, run_id, "
-    "reason, detail as evidence, sequence from {events} where kind <> 'registered'",
+    "reason, detail as evidence, sequence from {events} where kind in ('promoted', 'rolled_back')",
     "champions": "select model, arg_max(version, sequence) as version, arg_max(happened_at, sequence) "
-    "as since, max(sequence) as sequence from {events} where kind <> 'registered' group by model",
+    "as since, max(sequence) as sequence from {events} where kind in ('promoted', 'rolled_back') "
+    "group by model",
 }
 
 
@@ -97,7 +98,7 @@ class Event:
     @property
     def changes_champion(self) -> bool:
         """Whether another version serves from then on."""
-        return self.kind != "registered"
+        return self.kind in {"promoted", "rolled_back"}
 
 
 def champion_of(events: Sequence[Event], model: str, moment: datetime | None = None) -> Event | None:

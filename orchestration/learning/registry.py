@@ -108,6 +108,18 @@ class Registry:
         return self._append("registered", model, lambda events: known(events) or (artifact.version, None),
                             detail, who)  # fmt: skip
 
+    def judge(self, model: str, version: str, who: Who, verdict: Mapping[str, Any]) -> Event:
+        """Keep what the gate found of a version; ``before`` is the champion that it was compared with.
+
+        Args:
+            model: Whose.
+            version: The challenger.
+            who: Who judged.
+            verdict: ``passed``, ``champion`` and the results with their evidence.
+        """
+        champion = verdict["champion"]
+        return self._append("judged", model, lambda _: (version, champion), verdict, who)
+
     def promote(
         self,
         model: str,

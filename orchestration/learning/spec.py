@@ -22,8 +22,8 @@ from orchestration.declarations import (
     TrainingSet,
 )
 from orchestration.feature_store.views import Catalog, Service, View
-from orchestration.learning.algorithms import ALGORITHMS
-from orchestration.learning.encoding import Kind, kind_of
+from orchestration.learning.kinds import Kind, kind_of
+from orchestration.learning.parameters import PARAMETERS, parameter_fault
 
 Source = Literal["feature", "on_demand", "request"]
 
@@ -171,17 +171,14 @@ class _Resolution:
     def _algorithms(self) -> None:
         for key in ("algorithm", "baseline"):
             declared = getattr(self._declared, key)
-            algorithm = ALGORITHMS.get(declared.name)
-            if algorithm is None:
-                self._model_fault(
-                    f"{key}.name", repr(declared.name), f"one of {', '.join(sorted(ALGORITHMS))}"
-                )
+            if declared.name not in PARAMETERS:
+                known = ", ".join(sorted(PARAMETERS))
+                self._model_fault(f"{key}.name", repr(declared.name), f"one of {known}")
                 continue
             for name, value in declared.parameters.items():
-                fault = algorithm.fault(name, value)
+                fault = parameter_fault(declared.name, name, value)
                 if fault is not None:
-                    found, _, expected = fault.removeprefix("found ").partition(", expected ")
-                    self._model_fault(f"{key}.parameters.{name}", found, expected)
+                    self._model_fault(f"{key}.parameters.{name}", *fault)
 
     def _inputs(self, table: Table, training_set: TrainingSet, service: Service) -> Iterator[Input]:
         for name in self._declared.request:

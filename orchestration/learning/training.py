@@ -47,6 +47,10 @@ class Dataset(Protocol):
         """Its id."""
         ...
 
+    def columns(self) -> list[str]:
+        """Its columns."""
+        ...
+
     def read(self, *, columns: Sequence[str] | None = None) -> pa.Table:
         """Its rows."""
         ...

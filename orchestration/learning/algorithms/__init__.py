@@ -2,7 +2,7 @@
 
 What belongs here: fitting on a matrix, and text that gives the same predictions again. What does not: where
 the matrix comes from (``encoding``), or that scores are probabilities (``calibration``). To add one, write
-a module with an ``Algorithm`` and name it in ``ALGORITHMS``.
+a module with an ``Algorithm``, name it in ``ALGORITHMS`` and its parameters in ``parameters.PARAMETERS``.
 """
 
 from collections.abc import Mapping

@@ -70,17 +70,5 @@ class Algorithm:
 
     name: str
     file: str
-    parameters: Mapping[str, type]
-    """The parameters that a declaration may give; others would break what is promised, or do nothing."""
     fit: Callable[[Rows, Rows, Fitting], tuple[Fitted, LearningCurve]]
     load: Callable[[str], Fitted]
-
-    def fault(self, name: str, value: object) -> str | None:
-        """Why a parameter cannot be used: found and expected; None when it can."""
-        kind = self.parameters.get(name)
-        if kind is None:
-            return f"found unknown parameter {name!r}, expected one of {', '.join(sorted(self.parameters))}"
-        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
-        if not fits or (isinstance(value, bool) and kind is not bool):
-            return f"found {value!r}, expected {kind.__name__}"
-        return None

@@ -131,4 +131,4 @@ def _fit(train: Rows, validation: Rows, fitting: Fitting) -> tuple[Fitted, Learn
     return _Regression(text), LearningCurve()
 
 
-LOGISTIC_REGRESSION = Algorithm("logistic_regression", "model.json", {"C": float}, _fit, _Regression)
+LOGISTIC_REGRESSION = Algorithm("logistic_regression", "model.json", _fit, _Regression)

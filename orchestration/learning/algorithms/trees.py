@@ -18,28 +18,6 @@ from orchestration.learning.algorithms.base import (
 )
 from orchestration.learning.statistics.metrics import losses
 
-_PARAMETERS: Mapping[str, type] = {
-    "learning_rate": float,
-    "num_leaves": int,
-    "max_depth": int,
-    "min_data_in_leaf": int,
-    "min_sum_hessian_in_leaf": float,
-    "min_gain_to_split": float,
-    "feature_fraction": float,
-    "feature_fraction_bynode": float,
-    "bagging_fraction": float,
-    "bagging_freq": int,
-    "lambda_l1": float,
-    "lambda_l2": float,
-    "path_smooth": float,
-    "extra_trees": bool,
-    "max_bin": int,
-    "min_data_per_group": int,
-    "max_cat_threshold": int,
-    "max_cat_to_onehot": int,
-    "cat_l2": float,
-    "cat_smooth": float,
-}
 _FIXED: Mapping[str, Any] = {
     "objective": "binary",
     # Measured by `_log_loss`, as LightGBM sums in as many parts as there are threads.
@@ -118,4 +96,4 @@ def _fit(train: Rows, validation: Rows, fitting: Fitting) -> tuple[Fitted, Learn
     return _Booster(text), curve
 
 
-LIGHTGBM = Algorithm("lightgbm", "model.txt", _PARAMETERS, _fit, _Booster)
+LIGHTGBM = Algorithm("lightgbm", "model.txt", _fit, _Booster)

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestration.learning.conditions import CONDITIONS
 from orchestration.learning.contest import Contest, Part, hold_contest
-from orchestration.learning.gate import CONDITIONS, GateResult, Shadow, Situation, judge, passed
+from orchestration.learning.gate import GateResult, Shadow, Situation, judge, passed
 from orchestration.learning.model import ServedModel, opened
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.training import part_rows, train_on
@@ -37,7 +38,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[ModelSpec, Part, d
 def contest(models: Any, challenger: str, champion: str | None) -> tuple[ModelSpec, Contest]:
     spec, part, made = models
     found = hold_contest(
-        spec, part, made[challenger], None if champion is None else made[champion], made["baseline"]
+        spec, part, made[challenger], None if champion is None else made[champion], lambda: made["baseline"]
     )
     return spec, found
 
@@ -112,7 +113,7 @@ def test_rows_that_either_model_has_learnt_from_are_left_out(models: Any) -> Non
     end = part.window.start + timedelta(days=4)
     later = {**split, "validation": {**split["validation"], "end": end.isoformat()}}
     champion = replace(made["poor"], manifest={**made["poor"].manifest, "split": later})
-    found = hold_contest(spec, part, made["good"], champion, made["baseline"])
+    found = hold_contest(spec, part, made["good"], champion, lambda: made["baseline"])
     assert found.part.window.start == end + timedelta(hours=6)
     assert len(found.challenger.scores) == len(found.part.labels) < len(part.labels)
     assert min(found.part.rows.column("prediction_at").to_pylist()) >= end + timedelta(hours=6)
@@ -120,7 +121,7 @@ def test_rows_that_either_model_has_learnt_from_are_left_out(models: Any) -> Non
     newest = {**split, "validation": {**split["validation"], "end": part.window.end.isoformat()}}
     champion = replace(made["poor"], manifest={**made["poor"].manifest, "split": newest})
     results = by_name(
-        judge(spec, hold_contest(spec, part, made["good"], champion, made["baseline"]), SITUATION)
+        judge(spec, hold_contest(spec, part, made["good"], champion, lambda: made["baseline"]), SITUATION)
     )
     assert "found 0 rows with a label, expected at least 100" in results["same_frozen_window"].description
     assert not results["better_than_champion"].passed
@@ -134,7 +135,7 @@ def test_a_champion_that_reads_what_is_there_no_longer_gives_way_to_the_baseline
     parts = part_rows(spec, make_rows().drop_columns(["shortage"]))
     challenger = opened(train_on(spec, "d2", parts, tmp_path, CODE, silent))
     baseline = opened(train_on(spec, "d2", parts, tmp_path, CODE, silent, algorithm=spec.declared.baseline))
-    found = hold_contest(spec, parts.evaluation, challenger, made["good"], baseline)
+    found = hold_contest(spec, parts.evaluation, challenger, made["good"], lambda: baseline)
     assert found.against == "baseline"
     assert found.why == "the champion reads shortage, which the rows have no longer"
     assert "shortage" in part.rows.column_names

@@ -19,6 +19,7 @@ from orchestration.learning.artifact import CorruptArtifactError
 from orchestration.learning.calibration import Calibration, fit_calibration
 from orchestration.learning.encoding import MatrixEncoding, fit_encoding
 from orchestration.learning.model import load_model, opened
+from orchestration.learning.parameters import PARAMETERS
 from orchestration.learning.profile import ColumnProfile, profile_number
 from orchestration.learning.splitting import SplitError, days_of, newest_label, select, windows
 from orchestration.learning.training import part_rows, slices_of, threshold_of, train
@@ -202,3 +203,7 @@ def test_an_artifact_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
             load_model(tmp_path, "low_pressure", artifact.version)
         (folder / name).write_bytes(whole)
     load_model(tmp_path, "low_pressure", artifact.version)
+
+
+def test_every_algorithm_that_may_be_declared_is_there() -> None:
+    assert ALGORITHMS.keys() == PARAMETERS.keys()
