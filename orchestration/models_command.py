@@ -5,6 +5,7 @@ What belongs here: what those commands look up, do and print. What does not: wha
 
 import getpass
 import json
+import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
@@ -37,7 +38,8 @@ def _person(reason: str) -> Who:
 
 
 def _terminal() -> Console:
-    return Console(soft_wrap=True, highlight=False)
+    # Into a file or a pipe nothing is cut off.
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _table(*headings: str) -> Table:

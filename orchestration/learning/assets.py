@@ -86,13 +86,8 @@ def build_model_assets(models: Mapping[str, ModelSpec], ground: Ground) -> list[
     ]
 
 
-def _described(spec: ModelSpec, *kinds: str) -> dict[str, Any]:
-    return {
-        "group_name": GROUP,
-        "owners": [spec.owner],
-        "kinds": {*kinds},
-        "tags": {"layer": GROUP, "model": spec.name},
-    }
+def _tags(spec: ModelSpec) -> dict[str, str]:
+    return {"layer": GROUP, "model": spec.name}
 
 
 def _who(context: dg.AssetExecutionContext, reason: str) -> Who:
@@ -114,7 +109,10 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             "features": len(spec.inputs),
             "declared_in": spec.exposure.file,
         },
-        **_described(spec, declared.algorithm.name.replace("_", "-"), "python"),
+        group_name=GROUP,
+        owners=[spec.owner],
+        kinds={declared.algorithm.name.replace("_", "-"), "python"},
+        tags=_tags(spec),
     )
     def challenger(
         context: dg.AssetExecutionContext,
@@ -196,7 +194,10 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             "error_rate": spec.declared.gate.error_rate,
             "declared_in": spec.exposure.file,
         },
-        **_described(spec, "python"),
+        group_name=GROUP,
+        owners=[spec.owner],
+        kinds={"python"},
+        tags=_tags(spec),
     )
     def evaluation(
         context: dg.AssetExecutionContext,
@@ -256,7 +257,10 @@ def _champion(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         deps=[model_key(spec, "evaluation")],
         description=f"The version that serves. {spec.exposure.description}",
         metadata={"declared_in": spec.exposure.file, "dagster/table_name": "lake.registry.champions"},
-        **_described(spec, "duckdb"),
+        group_name=GROUP,
+        owners=[spec.owner],
+        kinds={"duckdb"},
+        tags=_tags(spec),
     )
     def champion(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
