@@ -8,8 +8,8 @@ from benchmarks.timing import Measured
 from benchmarks.workspace import Workspace
 from orchestration.settings import PROJECT_DIR
 
-_COMPARABLE = ("--select", "not group:serving")
-"""What the tools by hand make too: all but the online store."""
+_COMPARABLE = ("--select", 'not (group:serving or key:"datasets/*")')
+"""What the tools by hand make too: all but the online store and dataset versions."""
 
 
 def _bare(side: Workspace, flights: str) -> tuple[Measured, str]:

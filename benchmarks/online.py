@@ -160,7 +160,8 @@ def _write_redis(url: str, pairs: list[Pair]) -> float:
 
 
 @contextmanager
-def _redis() -> Iterator[str]:
+def local_redis() -> Iterator[str]:
+    """A Redis of our own that keeps nothing; gives its address."""
     program = shutil.which("redis-server")
     if program is None:
         raise RuntimeError("found no redis-server, expected one on the path (package redis-server)")
@@ -223,7 +224,7 @@ def run(place: Path, *, repeats: int) -> list[Row]:
             0.05,
         )
     )
-    with _redis() as url:
+    with local_redis() as url:
         other = RedisStore(url, "bench")
         rows.append(_written(lakehouse, other, lambda: _write_redis(url, pairs), repeats)[0])
         other.close()

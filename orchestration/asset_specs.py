@@ -52,9 +52,7 @@ def spec_attributes(table: Table) -> dict[str, Any]:
     view = table.meta.feature_view
     if view is not None:
         metadata |= {
-            "entity": ", ".join(view.entity),
             "timestamp": view.timestamp,
-            "ttl": str(view.ttl),
             "online": view.online,
         }
     return {

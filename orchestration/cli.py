@@ -2,18 +2,21 @@
 
 What belongs here: arguments, what is printed, exit codes. What does not: how a run is made
 (``automation.local_run``) or followed (``progress``), what is served (``serve_command``) or found
-(``features_command``),
-or what models there are (``models_command``).
+(``features_command``, ``dataset_command``), or the commands of ``groundwork models`` (``models_cli``).
 """
 
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import click
 
+from orchestration.models_cli import models
 from orchestration.settings import PROJECT_DIR, Settings
 
 UI_HINT = "open the UI with:  make ui   ->  http://127.0.0.1:3000"
@@ -22,6 +25,9 @@ UI_HINT = "open the UI with:  make ui   ->  http://127.0.0.1:3000"
 @click.group()
 def main() -> None:
     """Groundwork: one Dagster graph from raw files to gated features."""
+
+
+main.add_command(models)
 
 
 @main.command()
@@ -38,6 +44,8 @@ def run(partition: str | None, first: str | None, last: str | None, select: str 
         _check_day(day)
     if partition and (first or last):
         raise click.UsageError("--partition and --from/--to exclude each other")
+    # A run makes millions of objects that stay and next to no cycles: to look for some costs it a seventh.
+    gc.set_threshold(200_000, 50, 100)
     # Dagster takes seconds to import: --help and mistakes need none of it.
     from orchestration.run_command import FAULTS, run_command  # noqa: PLC0415
 
@@ -108,102 +116,133 @@ def show_feature(name: str) -> None:
 
 
 @main.group()
-def models() -> None:
-    """What models were trained, which serves, and since when."""
+def dataset() -> None:
+    """Versions of training sets: what there is, where it comes from, and whether it still holds.
+
+    VERSION is an id, the beginning of one, or latest.
+    """
 
 
-@models.command("list")
-@click.argument("model", required=False)
-def list_models(model: str | None) -> None:
-    """List every version of MODEL, or of all models."""
-    from orchestration.models_command import FAULTS, list_command  # noqa: PLC0415
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_NAME = click.argument("name")
+_VERSION = click.argument("version", default="latest")
 
+
+def _datasets() -> Any:
+    # Arrow takes tenths of a second to import: --help and mistakes need none of it.
+    from orchestration import dataset_command  # noqa: PLC0415
+
+    return dataset_command
+
+
+@contextmanager
+def _told_plainly(faults: tuple[type[Exception], ...]) -> Iterator[None]:
     try:
-        list_command(Settings(), model)
-    except FAULTS as fault:
+        yield
+    except faults as fault:
         raise click.ClickException(str(fault)) from fault
 
 
-@models.command("show")
-@click.argument("model")
-@click.argument("version", required=False)
-def show_model(model: str, version: str | None) -> None:
-    """Show what happened to MODEL, or one VERSION."""
-    from orchestration.models_command import FAULTS, show_command  # noqa: PLC0415
-
-    try:
-        show_command(Settings(), model, version)
-    except FAULTS as fault:
-        raise click.ClickException(str(fault)) from fault
+@dataset.command("list")
+@click.argument("name", required=False)
+@_AS_JSON
+def list_datasets(name: str | None, as_json: bool) -> None:
+    """List the versions of all training sets, or of NAME."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.list_command(Settings(), name, as_json=as_json)
 
 
-@models.command("compare")
-@click.argument("model")
-@click.argument("one")
-@click.argument("other")
-def compare_models(model: str, one: str, other: str) -> None:
-    """Show versions ONE and OTHER of MODEL beside one another."""
-    from orchestration.models_command import FAULTS, compare_command  # noqa: PLC0415
-
-    try:
-        compare_command(Settings(), model, (one, other))
-    except FAULTS as fault:
-        raise click.ClickException(str(fault)) from fault
+@dataset.command("show")
+@_NAME
+@_VERSION
+@_AS_JSON
+def show_dataset(name: str, version: str, as_json: bool) -> None:
+    """Show a version: its rows and files, and what it was made from."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.show_command(Settings(), name, version, as_json=as_json)
 
 
-@models.command("promote")
-@click.argument("model")
+@dataset.command("build")
+@click.argument("name", required=False)
+def build_dataset(name: str | None) -> None:
+    """Make the version of training set NAME as it is in the lakehouse, or of each."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        sys.exit(commands.build_command(Settings(), name))
+
+
+@dataset.command("verify")
+@_NAME
+@_VERSION
+@_AS_JSON
+def verify_dataset(name: str, version: str, as_json: bool) -> None:
+    """Look at every byte and value of a version: is it as it was written?"""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        sys.exit(commands.verify_command(Settings(), name, version, as_json=as_json))
+
+
+@dataset.command("rebuild")
+@_NAME
+@_VERSION
+@_AS_JSON
+def rebuild_dataset(name: str, version: str, as_json: bool) -> None:
+    """Make a version again from its manifest, apart: does it come out the same?"""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        sys.exit(commands.rebuild_command(Settings(), name, version, as_json=as_json))
+
+
+@dataset.command("diff")
+@_NAME
+@click.argument("before")
+@click.argument("after", default="latest")
+@_AS_JSON
+def diff_dataset(name: str, before: str, after: str, as_json: bool) -> None:
+    """Tell which rows, columns and inputs differ between versions BEFORE and AFTER."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.diff_command(Settings(), name, before, after, as_json=as_json)
+
+
+@dataset.command("pin")
+@_NAME
+@_VERSION
+@click.option("--reason", required=True, help="Why it is kept.")
+def pin_dataset(name: str, version: str, reason: str) -> None:
+    """Keep a version whatever its age."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.pin_command(Settings(), name, version, reason)
+
+
+@dataset.command("unpin")
+@_NAME
 @click.argument("version")
-@click.option("--reason", required=True, help="Why; it is kept.")
-def promote_model(model: str, version: str, reason: str) -> None:
-    """Let VERSION serve from now on, whatever the gate says."""
-    from orchestration.models_command import FAULTS, promote_command  # noqa: PLC0415
-
-    try:
-        promote_command(Settings(), model, version, reason)
-    except FAULTS as fault:
-        raise click.ClickException(str(fault)) from fault
+def unpin_dataset(name: str, version: str) -> None:
+    """Take the pin of a version away."""
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.unpin_command(Settings(), name, version)
 
 
-@models.command("rollback")
-@click.argument("model")
-@click.option("--to", metavar="VERSION", help="An earlier champion; default: the one before.")
-@click.option("--reason", required=True, help="Why; it is kept.")
-def rollback_model(model: str, to: str | None, reason: str) -> None:
-    """Let an earlier champion of MODEL serve again."""
-    from orchestration.models_command import FAULTS, rollback_command  # noqa: PLC0415
-
-    try:
-        rollback_command(Settings(), model, to, reason)
-    except FAULTS as fault:
-        raise click.ClickException(str(fault)) from fault
-
-
-@models.command("card")
-@click.argument("model")
-@click.argument("version", required=False)
-@click.option("--json", "as_json", is_flag=True, help="For programs.")
-def model_card(model: str, version: str | None, as_json: bool) -> None:
-    """Print the model card of VERSION, or of the champion."""
-    from orchestration.models_command import FAULTS, card_command  # noqa: PLC0415
-
-    try:
-        card_command(Settings(), model, version, as_json=as_json)
-    except FAULTS as fault:
-        raise click.ClickException(str(fault)) from fault
-
-
-@models.command("verify")
-@click.option("--head", metavar="HASH", help="Hash of an event, kept elsewhere, that must be there.")
-def verify_models(head: str | None) -> None:
-    """Check every event and artifact of the registry; exits with 1 if one was changed."""
-    from orchestration.models_command import FAULTS, verify_command  # noqa: PLC0415
-
-    try:
-        whole = verify_command(Settings(), head)
-    except FAULTS as fault:
-        raise click.ClickException(str(fault)) from fault
-    sys.exit(0 if whole else 1)
+@dataset.command("gc")
+@click.argument("name", required=False)
+@click.option("--keep", type=click.IntRange(1), help="How many of the newest versions stay.")
+@click.option("--older-than", metavar="AGE", help="Younger versions stay, such as '90 days'.")
+@click.option("--remove", is_flag=True, help="Remove them; without it they are only told.")
+@_AS_JSON
+def gc_datasets(
+    name: str | None, keep: int | None, older_than: str | None, remove: bool, as_json: bool
+) -> None:
+    """Remove old versions, but none that is pinned, in use or the newest."""
+    if keep is None and older_than is None:
+        raise click.UsageError("expected --keep, --older-than or both")
+    commands = _datasets()
+    with _told_plainly(commands.FAULTS):
+        commands.gc_command(Settings(), name, keep, older_than, remove=remove, as_json=as_json)
 
 
 @main.group()

@@ -4,6 +4,9 @@ What belongs here: calling each room's builders and handing the results to Dagst
 any decision that belongs to a room.
 """
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -20,14 +23,17 @@ from orchestration.automation import (
     with_policy,
 )
 from orchestration.declarations import LAYERS
-from orchestration.feature_store.online.assets import build_online_assets
+from orchestration.feature_store.discovery.asset_metadata import Metadata, declared_metadata
+from orchestration.feature_store.online.assets import ONLINE_STORE, build_online_assets
+from orchestration.feature_store.online.due_sensor import build_due_sensor
 from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
+from orchestration.learning.datasets import DatasetStore, build_dataset_assets, needed_snapshots
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.settings import Settings
-from orchestration.transformation import DbtResource, build_layer_assets
+from orchestration.transformation import DbtResource, build_layer_assets, compile_models
 
 
 def build_definitions(settings: Settings, **overrides: Any) -> dg.Definitions:
@@ -53,35 +59,52 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     )
     online_assets, online_checks = build_online_assets(declarations, settings, clock)
     contracts = load_contracts(declarations, settings.soda_checks_dir)
-    build_catalog(declarations)  # For its faults: nobody should meet them only when features are asked for.
+    # Nobody should meet its faults only when features are asked for.
+    told = declared_metadata(build_catalog(declarations), declarations, settings, clock)
     landing = build_raw_assets(declarations, settings, clock)
     models = [
         build_layer_assets(layer, declarations, manifest, settings, clock)
         for layer in LAYERS[1:]
         if declarations.layer(layer)
     ]
+    checks = [
+        *build_contract_checks(contracts, clock),
+        *build_freshness_checks(declarations, clock),
+        *online_checks,
+    ]
+    versions = build_dataset_assets(
+        declarations,
+        manifest,
+        project.variables,
+        settings,
+        clock,
+        partial(_compiled, project),
+        [spec for definition in (*models, *checks) for spec in definition.check_specs],
+    )
     assets = dg.map_asset_specs(
-        lambda spec: automate(with_policy(spec, declarations, clock)),
+        lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock)),
         [
             *landing,
             *models,
+            *versions,
             *online_assets,
             build_quality_report(contracts, settings, clock),
-            build_maintenance(settings),
+            build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
         ],
     )
     return dg.Definitions(
         assets=assets,
-        asset_checks=[
-            *build_contract_checks(contracts, clock),
-            *build_freshness_checks(declarations, clock),
-            *online_checks,
-        ],
+        asset_checks=checks,
         jobs=build_jobs(key for asset in landing for key in asset.keys),
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
             *build_landing_sensors(
                 declarations, settings, clock, sensor_status(settings.environment, "landing")
+            ),
+            *(
+                [build_due_sensor(online_assets, clock, sensor_status(settings.environment, "automation"))]
+                if online_assets
+                else []
             ),
             build_automation_sensor(settings),
             build_alert_sensor(settings),
@@ -94,6 +117,20 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         # One process: starting another costs more than most assets do.
         executor=dg.in_process_executor,
     )
+
+
+def _with_facts(spec: dg.AssetSpec, told: Mapping[str, Metadata]) -> dg.AssetSpec:
+    """What the catalog tells of a feature view, on its asset and on that of its online values."""
+    layer, name = spec.key.path[0], spec.key.path[-1]
+    if layer not in {"features", ONLINE_STORE} or name not in told:
+        return spec
+    return spec.merge_attributes(metadata=told[name])
+
+
+def _compiled(project: Project, unique_ids: Sequence[str], cutoff: datetime) -> Mapping[str, str]:
+    """The SQL of models for the whole of history, with labels known up to ``cutoff``."""
+    variables = {"training_cutoff": cutoff.isoformat()}
+    return compile_models(project.settings, project.manifest, unique_ids, variables)
 
 
 @dg.definitions

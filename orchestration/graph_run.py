@@ -5,9 +5,10 @@ must (``run_command``).
 """
 
 import importlib
+import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -17,6 +18,7 @@ from orchestration.automation.jobs import ALL_ASSETS, Span
 from orchestration.automation.local_run import run_here
 from orchestration.declarations import LAYERS
 from orchestration.definitions import assemble
+from orchestration.ingestion.assets import LANDS
 from orchestration.instance import open_instance
 from orchestration.progress import Progress
 from orchestration.project import Project
@@ -71,6 +73,29 @@ def _prepare(settings: Settings) -> None:
     executable_manifest(settings)
 
 
+class _Ahead:
+    """Prepares beside the first landings, which leave a processor to spare; other steps wait for it.
+
+    They would import the same modules: two threads that do so may end in a deadlock of Python's locks.
+    """
+
+    def __init__(self, settings: Settings, then: Callable[[dg.EventLogEntry], object]) -> None:
+        self._thread = threading.Thread(target=_prepare, args=[settings], name="prepare", daemon=True)
+        self._then = then
+
+    def __call__(self, event: dg.EventLogEntry) -> None:
+        """Take an event of the run, in the thread that runs its steps, and hand it on."""
+        if event.dagster_event_type == dg.DagsterEventType.STEP_START:
+            started = self._thread.ident is not None
+            lands = (event.step_key or "").startswith(LANDS)
+            if lands and not started:
+                sys.setswitchinterval(0.0005)  # the step must not wait for an import to let go of Python
+                self._thread.start()
+            elif started and not lands:
+                self._thread.join()
+        self._then(event)
+
+
 def run_graph(
     project: Project, span: Span | None, select: str | None, tags: Mapping[str, str], console: Console
 ) -> Outcome:
@@ -90,21 +115,20 @@ def run_graph(
     repository = assemble(project).get_repository_def()
     job = repository.get_job(ALL_ASSETS)
     keys = _selected(repository, job, select)
-    if any(key.path[0] in LAYERS[1:] for key in keys):
-        # While the first layer lands files, there is a processor to spare.
-        threading.Thread(target=_prepare, args=[project.settings], name="prepare", daemon=True).start()
     if not any(repository.asset_graph.get(key).is_partitioned for key in keys):
         span = None
     title = f"{len(keys)} assets" + (f", partitions {span}" if span else "")
     now = f"{project.clock.mode} clock at {project.clock.now():%Y-%m-%d %H:%M} UTC"
     console.print(f"Groundwork: {title}, {now}")
     progress = Progress(console)
+    ahead = any(key.path[0] in LAYERS[1:] for key in keys)
+    listener = _Ahead(project.settings, progress) if ahead else progress
     with open_instance(project.settings) as instance, progress.shown():
         result = run_here(
             job,
             instance,
             project.settings,
-            progress,
+            listener,
             span=span,
             assets=sorted(keys) if select else (),
             tags=tags,

@@ -5,7 +5,7 @@ Dagster definition.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -23,13 +23,13 @@ class Project:
     manifest: Mapping[str, Any]
     declarations: Declarations
     clock: Clock
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
 
-def _declared_clock(settings: Settings) -> dict[str, Any] | None:
+def _declared_variables(settings: Settings) -> dict[str, Any]:
+    """``vars`` of dbt_project.yml."""
     text = (settings.dbt_project_dir / "dbt_project.yml").read_text(encoding="utf-8")
-    variables = (yaml.safe_load(text) or {}).get("vars") or {}
-    clock: dict[str, Any] | None = (variables.get("groundwork") or {}).get("clock")
-    return clock
+    return (yaml.safe_load(text) or {}).get("vars") or {}
 
 
 def read_project(settings: Settings) -> Project:
@@ -41,5 +41,6 @@ def read_project(settings: Settings) -> Project:
         ValueError: It declares a clock that is none.
     """
     manifest = load_manifest(settings)
-    clock = make_clock(settings, _declared_clock(settings))
-    return Project(settings, manifest, load_declarations(manifest), clock)
+    variables = _declared_variables(settings)
+    clock = make_clock(settings, (variables.get("groundwork") or {}).get("clock"))
+    return Project(settings, manifest, load_declarations(manifest), clock, variables)

@@ -90,9 +90,7 @@ def make_server(settings: Settings, counters: Path) -> FeatureServer:
             push=push,
             sources=frozenset(sources),
             access=access,
-            metrics=Metrics(
-                counters, settings.server_workers, ROUTES, counted_views(catalog), list(sources), access.names
-            ),
+            metrics=Metrics(counters, settings.server_workers, ROUTES, counted_views(catalog), list(sources)),
             access_log=AccessLog(settings.server_access_log),
             facts=live.facts,
             close=close,

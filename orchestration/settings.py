@@ -133,6 +133,16 @@ class Settings(BaseSettings):
         "http://127.0.0.1:3000", description="Where Dagster's UI is, for links to assets."
     )
 
+    dataset_dir: AbsolutePath | None = Field(
+        None, description="Folder of the dataset versions; unset: datasets under data_dir."
+    )
+    dataset_shard_rows: Annotated[int, Field(gt=0)] = Field(
+        262_144, description="Rows of one Parquet file of a dataset version, at most."
+    )
+    dataset_row_group_rows: Annotated[int, Field(gt=0, multiple_of=2048)] = Field(
+        16_384, description="Rows of its row groups: what a reader reads, and shares out, at a time."
+    )
+
     snapshot_retention_days: Annotated[int, Field(gt=0)] = Field(
         30, description="How long old lakehouse snapshots stay readable."
     )
@@ -164,6 +174,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Folder of the models' artifacts."""
         return self.data_dir / "models"
+
+    @cached_property
+    def datasets_dir(self) -> Path:
+        """Folder of the dataset versions."""
+        return self.dataset_dir or self.data_dir / "datasets"
 
     @cached_property
     def tmp_dir(self) -> Path:

@@ -31,7 +31,10 @@ from orchestration.settings import Settings
 from orchestration.transformation.manifest import executable_manifest
 from tests.quick_duckdb import check_extensions_once
 
-LAYERS = "group:raw or group:quarantine or group:staged or group:features or group:training"
+LAYERS = (
+    "group:raw or group:quarantine or group:staged or group:features or "
+    '(group:training and not key:"datasets/*")'
+)
 PRELOADED = (dbt, soda_core, soda_duckdb)
 
 

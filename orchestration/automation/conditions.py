@@ -11,7 +11,7 @@ from orchestration.settings import Settings
 
 GATED = frozenset({"staged", "features", "training"})
 """Layers that follow their inputs once these pass; raw follows the schedule and the landing sensors."""
-SERVED = frozenset({"online_store"})
+SERVED = frozenset({"online_store", "datasets"})
 """What follows its input once that passes, all partitions of it at once."""
 REPORTS = frozenset({"quality"})
 """What tells of its inputs, good or bad."""

@@ -16,7 +16,7 @@ from orchestration.settings import PROJECT_DIR, Clock, Settings
 FINGERPRINT_TAG = "groundwork/fingerprint"
 _NO_INPUT = frozenset({"target", "logs", "__pycache__", ".user.yml"})
 _SETTINGS = {"environment", "dbt_project_dir", "soda_checks_dir", "lake_data_path", "s3_endpoint",
-             "online_store_redis_url", "online_store_redis_prefix"}  # fmt: skip
+             "online_store_redis_url", "online_store_redis_prefix", "dataset_dir"}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 What belongs here: the asset. What does not: what maintenance does (``orchestration.lakehouse``).
 """
 
+from collections.abc import Callable, Collection
 from datetime import timedelta
 
 import dagster as dg
@@ -16,11 +17,14 @@ from orchestration.settings import Settings
 MAINTENANCE_KEY = dg.AssetKey([OPERATIONS, "lakehouse_maintenance"])
 
 
-def build_maintenance(settings: Settings, owner: str = "team:platform") -> dg.AssetsDefinition:
+def build_maintenance(
+    settings: Settings, needed: Callable[[], Collection[int]], owner: str = "team:platform"
+) -> dg.AssetsDefinition:
     """The maintenance asset.
 
     Args:
         settings: Gives the retention of snapshots.
+        needed: Gives the snapshots that stay readable however old they are.
         owner: Who hears of its failures.
     """
     retention = timedelta(days=settings.snapshot_retention_days)
@@ -32,7 +36,8 @@ def build_maintenance(settings: Settings, owner: str = "team:platform") -> dg.As
         kinds={"duckdb", "parquet"},
         pool=POOL,
         description="The lakehouse after upkeep: small files merged, snapshots older than "
-        f"{settings.snapshot_retention_days} days expired, unneeded files removed. Rows never change.",
+        f"{settings.snapshot_retention_days} days expired but those that dataset versions were made from, "
+        "unneeded files removed. Rows never change.",
         metadata={
             "retention_days": settings.snapshot_retention_days,
             "safe_age_hours": SAFE_AGE / timedelta(hours=1),
@@ -41,7 +46,7 @@ def build_maintenance(settings: Settings, owner: str = "team:platform") -> dg.As
     def lakehouse_maintenance(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
     ) -> dg.MaterializeResult[None]:
-        done = maintain(lakehouse, retention=retention)
+        done = maintain(lakehouse, retention=retention, keep=needed())
         context.log.info(
             f"files {done.before.stored_files} -> {done.after.stored_files}, "
             f"bytes {done.before.stored_bytes} -> {done.after.stored_bytes}"

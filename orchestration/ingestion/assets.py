@@ -22,6 +22,9 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import partitions_def, run_window
 from orchestration.settings import Clock, Settings
 
+LANDS = "land_"
+"""How the names of the steps begin that land a source."""
+
 _STRICTNESS = ("public", "internal", "confidential", "personal")
 _NETWORK = ("http://", "https://", "s3://", "postgres://", "postgresql://")
 _RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
@@ -159,7 +162,7 @@ def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.Assets
     """The op that lands one source and materializes ``raw/<table>`` and ``quarantine/<table>``."""
 
     @dg.multi_asset(
-        name=f"land_{table.name}",
+        name=f"{LANDS}{table.name}",
         specs=[raw_spec(table), quarantine_spec(table)],
         partitions_def=partitions_def(table.ingest.partition, clock),
         backfill_policy=dg.BackfillPolicy.single_run(),

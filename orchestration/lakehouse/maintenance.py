@@ -4,6 +4,7 @@ What belongs here: compaction, expiry of old snapshots, and removal of files. Wh
 runs. No row changes: every table reads the same before and after, at every snapshot that is kept.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -11,6 +12,7 @@ import duckdb
 
 from orchestration.lakehouse.attachment import LAKE
 from orchestration.lakehouse.resource import LakehouseResource, retry_on_conflict
+from orchestration.lakehouse.snapshots import snapshots_before
 
 SAFE_AGE = timedelta(days=1)
 """A file is removed only when it has been unneeded this long: no query that may read it and no
@@ -44,6 +46,7 @@ class Upkeep:
     after: Usage
     files_compacted: int
     snapshots_expired: int
+    snapshots_held: int
     files_removed: int
     orphans_removed: int
 
@@ -75,7 +78,13 @@ def usage(con: duckdb.DuckDBPyConnection) -> Usage:
     return Usage(snapshots, live[0], live[1], stored[0] + waiting, stored[1])
 
 
-def maintain(lakehouse: LakehouseResource, *, retention: timedelta, safe_age: timedelta = SAFE_AGE) -> Upkeep:
+def maintain(
+    lakehouse: LakehouseResource,
+    *,
+    retention: timedelta,
+    safe_age: timedelta = SAFE_AGE,
+    keep: Collection[int] = (),
+) -> Upkeep:
     """Compact every table, expire snapshots older than ``retention``, remove unneeded files.
 
     Readers go on undisturbed: files they may still read are kept for ``safe_age``. Each step is a
@@ -85,6 +94,7 @@ def maintain(lakehouse: LakehouseResource, *, retention: timedelta, safe_age: ti
         lakehouse: Where.
         retention: How long a snapshot stays readable; the newest always does.
         safe_age: How long an unneeded or orphaned file is kept.
+        keep: Snapshots that stay readable however old they are.
 
     Raises:
         duckdb.Error: A step failed; those before it are done and the next round goes on from there.
@@ -107,7 +117,10 @@ def maintain(lakehouse: LakehouseResource, *, retention: timedelta, safe_age: ti
             *call(f"call ducklake_rewrite_data_files('{LAKE}', delete_threshold => {REWRITE_THRESHOLD})"),
             *call(f"call ducklake_merge_adjacent_files('{LAKE}')"),
         ]
-        expired = call(f"call ducklake_expire_snapshots('{LAKE}', older_than => ?)", ago(retention))
+        old = snapshots_before(con, ago(retention))
+        expired = [snapshot for snapshot in old if snapshot not in keep]
+        if expired:
+            call(f"call ducklake_expire_snapshots('{LAKE}', versions => {expired})")
         removed = call(f"call ducklake_cleanup_old_files('{LAKE}', older_than => ?)", ago(safe_age))
         orphans = call(f"call ducklake_delete_orphaned_files('{LAKE}', older_than => ?)", ago(safe_age))
         return Upkeep(
@@ -115,6 +128,7 @@ def maintain(lakehouse: LakehouseResource, *, retention: timedelta, safe_age: ti
             after=usage(con),
             files_compacted=sum(int(str(row[2])) for row in compacted),
             snapshots_expired=len(expired),
+            snapshots_held=len(old) - len(expired),
             files_removed=len(removed),
             orphans_removed=len(orphans),
         )

@@ -1,6 +1,6 @@
-"""Models: declared, trained, compared, promoted, and kept so that any past moment can be asked about.
+"""Learning: dataset versions, and the models declared, trained, compared and promoted on them.
 
-What belongs here: from a dataset version to a champion. What does not: how features and dataset versions
-are made, what a model says in service, or whether it still holds (``orchestration.monitoring``).
-LightGBM, scikit-learn and SciPy are imported where they are used: loading definitions needs none of them.
+What belongs here: from a training set to a champion. What does not: how features are made, what a model
+says in service, or whether it still holds (``orchestration.monitoring``). LightGBM, scikit-learn and SciPy
+are imported where they are used: loading definitions needs none of them.
 """

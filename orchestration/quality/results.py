@@ -112,12 +112,12 @@ def check_result(
     metadata[key] = dg.MetadataValue.md(f"```sql\n{sql};\n```")
     if con is not None and failing is not None and verdict.evaluated and not verdict.passed:
         try:
-            sample = fetch_sample(con, failing, check.shown)
+            rows = verdict.sample if verdict.sample is not None else fetch_sample(con, failing)
         except duckdb.Error as error:
             metadata["failed_rows_sample"] = f"cannot be read: {redacted(str(error))}"
         else:
-            if sample is not None:
-                metadata["failed_rows_sample"] = sample
+            if (table := rows.shown(check.shown)) is not None:
+                metadata["failed_rows_sample"] = table
     is_warning = check.warns and verdict.evaluated
     return dg.AssetCheckResult(
         passed=verdict.passed,

@@ -24,6 +24,7 @@ from orchestration.partitions import Window
 from orchestration.quality.contract import Check
 from orchestration.quality.declared_lake import DeclaredTable
 from orchestration.quality.model import DuplicateRows, Invalid
+from orchestration.quality.samples import Sample, SamplingConnection
 from orchestration.quality.statements import duplicates_sql, filters, in_window, wrapped
 
 _LOCK = threading.Lock()
@@ -39,6 +40,7 @@ class Measurement:
     outcome: str
     value: float | None
     diagnostics: Mapping[str, Any]
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)
@@ -134,16 +136,21 @@ def import_soda() -> None:
         from soda_duckdb.common.data_sources import duckdb_data_source  # noqa: F401, PLC0415
 
 
-def _verify(con: duckdb.DuckDBPyConnection, text: str, now: datetime) -> tuple[Any, list[str]]:
+def _verify(con: SamplingConnection, text: str, now: datetime) -> tuple[Any, list[str]]:
     with _contained() as errors:
         from soda_core.common.yaml import ContractYamlSource  # noqa: PLC0415
         from soda_core.contracts.contract_verification import ContractVerificationSession  # noqa: PLC0415
-        from soda_duckdb.common.data_sources.duckdb_data_source import DuckDBDataSourceImpl  # noqa: PLC0415
+        from soda_duckdb.common.data_sources.duckdb_data_source import (  # noqa: PLC0415
+            DuckDBDataSourceConnectionWrapper,
+            DuckDBDataSourceImpl,
+        )
 
+        source = DuckDBDataSourceImpl.from_existing_cursor(con.plain, name=LAKE)
+        source.data_source_connection.connection = DuckDBDataSourceConnectionWrapper(con)
         try:
             session = ContractVerificationSession.execute(
                 contract_yaml_sources=[ContractYamlSource.from_str(text)],
-                data_source_impls=[DuckDBDataSourceImpl.from_existing_cursor(con, name=LAKE)],
+                data_source_impls=[source],
                 data_timestamp=now.isoformat(),
             )
         except Exception as error:  # noqa: BLE001 - whatever Soda raises is a check not evaluated
@@ -168,15 +175,17 @@ def verify(
         now: The platform's present instant, for freshness.
     """
     text = contract_text(target, checks, window)
+    sampling = SamplingConnection(con)
     with _LOCK:
-        session, errors = contextvars.copy_context().run(_verify, con, text, now)
+        session, errors = contextvars.copy_context().run(_verify, sampling, text, now)
     measurements: dict[int, Measurement] = {}
     rows = None
     for result in session.contract_verification_results if session is not None else ():
         for found in result.check_results:
             diagnostics = dict(found.diagnostic_metric_values or {})
             rows = diagnostics.get("dataset_rows_tested", rows)
-            measurements[int(found.check.qualifier[1:])] = Measurement(
-                found.outcome.name, found.threshold_value, diagnostics
-            )
+            index = int(found.check.qualifier[1:])
+            query = checks[index].sql.get("query")
+            sample = None if query is None else sampling.samples.get(in_window(query, window).strip())
+            measurements[index] = Measurement(found.outcome.name, found.threshold_value, diagnostics, sample)
     return Session(measurements, rows, tuple(errors))

@@ -7,7 +7,7 @@ looks like in Dagster (``results``) and how Soda is called (``soda``).
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import duckdb
@@ -19,6 +19,7 @@ from orchestration.quality import soda
 from orchestration.quality.contract import Check, Contract
 from orchestration.quality.declared_lake import LANDING_COLUMNS
 from orchestration.quality.model import DuplicateRows, Schema
+from orchestration.quality.samples import Sample
 
 _DATABASE_ERROR = re.compile(r"[A-Z]\w+ (?:Input )?Error: .*")
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
@@ -46,6 +47,8 @@ class Verdict:
     failed_rows: int | None = None
     reason: str = ""
     seconds: float = 0.0
+    sample: Sample | None = field(default=None, repr=False)
+    """Failing rows that came with the count; None when they must be asked for."""
 
 
 def redacted(message: str) -> str:
@@ -122,6 +125,7 @@ def _judge(
         value=int(value) if value.is_integer() else value,
         rows_tested=_rows_tested(check, session, tested),
         failed_rows=None if counted is None else int(counted),
+        sample=found.sample,
     )
 
 

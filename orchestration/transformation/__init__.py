@@ -6,6 +6,7 @@ not import dbt.
 """
 
 from orchestration.transformation.assets import build_layer_assets
+from orchestration.transformation.compilation import compile_models
 from orchestration.transformation.environment import dbt_environment, dbt_target
 from orchestration.transformation.manifest import DbtParseError, load_manifest
 from orchestration.transformation.resource import DbtResource
@@ -14,6 +15,7 @@ __all__ = [
     "DbtParseError",
     "DbtResource",
     "build_layer_assets",
+    "compile_models",
     "dbt_environment",
     "dbt_target",
     "load_manifest",

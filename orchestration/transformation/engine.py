@@ -9,8 +9,8 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,11 +44,17 @@ class LogLine:
     text: str
 
 
+Measure = Callable[[str, duckdb.DuckDBPyConnection], dict[str, Any]]
+"""Facts of a node that has just been built, by its id and a cursor on what dbt has attached."""
+
+
 @dataclass(frozen=True)
 class NodeResult:
-    """The end of one node, as the structured event of dbt's JSON log."""
+    """The end of one node, as the structured event of dbt's JSON log, and what was measured of it."""
 
     event: dict[str, Any]
+    facts: dict[str, Any] = field(default_factory=dict)
+    fault: duckdb.Error | None = None
 
     @property
     def unique_id(self) -> str:
@@ -67,12 +73,21 @@ class Engine:
     dbt keeps its flags, adapters, loggers and working directory in globals of the process: a lock
     lets one invocation run at a time, and leaving the context puts everything back. Leaving before
     the end (an interrupt, a closed generator) interrupts the running query, which rolls its
-    transaction back, and lets no further node start.
+    transaction back, and lets no further node start. ``keep_open`` leaves DuckDB to the next invocation,
+    as opening it takes 0.3 seconds; whoever asks for it calls ``close_lakehouse`` in the end.
     """
 
     def __init__(
-        self, args: Sequence[str], environment: Mapping[str, str], manifest: Manifest | None = None
+        self,
+        args: Sequence[str],
+        environment: Mapping[str, str],
+        manifest: Manifest | None = None,
+        measure: Measure | None = None,
+        *,
+        keep_open: bool = False,
     ) -> None:
+        self._measure = measure
+        self._keep_open = keep_open
         self._args = list(args)
         self._environment = applied(environment)
         self._manifest = manifest
@@ -98,7 +113,7 @@ class Engine:
         try:
             self._stop()
         finally:
-            _release()
+            _release(keep_open=self._keep_open and kind is None)
             os.chdir(self._folder)
             self._environment.__exit__(kind, error, trace)
             _ONE_AT_A_TIME.release()
@@ -118,7 +133,22 @@ class Engine:
         if level in _TOLD_LEVELS and message.info.msg.strip():
             self._queue.put(LogLine(level, env_scrubber(message.info.msg)))
         if name in RESULT_EVENTS:
-            self._queue.put(NodeResult(msg_to_dict(message)))
+            self._queue.put(self._measured(NodeResult(msg_to_dict(message))))
+
+    def _measured(self, result: NodeResult) -> NodeResult:
+        """The result with its facts, measured in dbt's own thread before its next node begins.
+
+        Not beside it: DuckLake 1.5 keeps what a transaction knows of the schema in a cache of the whole
+        DuckDB, and a question from another thread can take it away from under the transaction.
+        """
+        environment = DuckDBConnectionManager._ENV
+        if self._measure is None or result.status != "success" or environment is None or not environment.conn:
+            return result
+        try:
+            with environment.conn.cursor() as cursor:
+                return replace(result, facts=self._measure(result.unique_id, cursor))
+        except duckdb.Error as error:
+            return replace(result, fault=error)  # raised where the result is read, not inside dbt
 
     def _stop(self) -> None:
         self._stopping.set()
@@ -136,11 +166,6 @@ class Engine:
             yield item
         self._thread.join()
 
-    def cursor(self) -> duckdb.DuckDBPyConnection | None:
-        """A cursor beside dbt's own on the lakehouse it has attached; None before it has connected."""
-        environment = DuckDBConnectionManager._ENV
-        return environment.conn.cursor() if environment is not None and environment.conn else None
-
     @property
     def succeeded(self) -> bool:
         """Whether dbt ended well."""
@@ -154,6 +179,12 @@ class Engine:
         write = getattr(self._result and self._result.result, "write", None)
         if write is not None and self.outcomes:
             write(str(path))
+
+    @property
+    def compiled(self) -> dict[str, str]:
+        """The SQL of each node that was compiled, by unique id."""
+        results = getattr(self._result and self._result.result, "results", ())
+        return {r.node.unique_id: getattr(r.node, "compiled_code", None) or "" for r in results}
 
     @property
     def parsed(self) -> Manifest:
@@ -180,13 +211,19 @@ def _outcomes(result: dbtRunnerResult) -> list[Outcome]:
     ]
 
 
-def _release() -> None:
-    """Close what dbt leaves open after an invocation: connections, DuckDB instance, log file."""
-    FACTORY.reset_adapters()
+def close_lakehouse() -> None:
+    """Close the DuckDB that dbt works in, if one is open."""
     environment = DuckDBConnectionManager._ENV
     if environment is not None:
         environment.close()
         DuckDBConnectionManager.close_all_connections()
+
+
+def _release(*, keep_open: bool) -> None:
+    """Close what dbt leaves open after an invocation: connections, log files and, unless kept, DuckDB."""
+    FACTORY.reset_adapters()
+    if not keep_open:
+        close_lakehouse()
     cleanup_event_logger()
     for name in ("file_log", "stdout_log"):
         logger = logging.getLogger(name)

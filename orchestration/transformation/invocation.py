@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from orchestration.partitions import Window, run_window
 from orchestration.settings import Settings
-from orchestration.transformation.engine import Engine, LogLine, NodeResult
+from orchestration.transformation.engine import Engine, LogLine, Measure, NodeResult
 from orchestration.transformation.environment import dbt_environment
 from orchestration.transformation.facts import compiled_path, compiled_sql, table_facts
 from orchestration.transformation.manifest import executable_manifest, project_args
 from orchestration.transformation.outcomes import Outcome, failure_message, is_conflict, to_repeat
 from orchestration.transformation.records import keep_compiled, record_dir, results_file, target_dir
-from orchestration.transformation.selection import select_args, selected_nodes
+from orchestration.transformation.selection import TOLD_VARIABLES, select_args, selected_nodes
 from orchestration.transformation.translator import LayerTranslator
 
 DagsterEvent = (
@@ -52,7 +53,9 @@ class DbtInvocation:
         manifest: Mapping[str, Any] | None = None,
         translator: LayerTranslator | None = None,
         raise_on_error: bool = True,
+        keep_open: bool = False,
     ) -> None:
+        self._keep_open = keep_open
         self._args = list(args)
         self._settings = settings
         self._context = context
@@ -60,6 +63,8 @@ class DbtInvocation:
         self._translator = translator
         self._raise_on_error = raise_on_error
         self._nodes = selected_nodes(context) if context is not None else None
+        given = self._args[self._args.index("--vars") + 1] if "--vars" in self._args else "{}"
+        self._told = {name: value for name, value in json.loads(given).items() if name in TOLD_VARIABLES}
         self._error: str | None = None
         self._outcomes: dict[str, Outcome] = {}
         run_id = context.run_id if context is not None else f"by_hand_{time.time_ns()}"
@@ -89,7 +94,7 @@ class DbtInvocation:
                 again = self._to_repeat(engine, nodes) if time.monotonic() + pause < deadline else []
                 for result in held:
                     if result.unique_id not in again:
-                        yield from self._convert(result, engine, target)
+                        yield from self._convert(result, target)
                 self._error = engine.error
                 self._outcomes |= {o.unique_id: o for o in engine.outcomes}
                 if not again:
@@ -107,6 +112,8 @@ class DbtInvocation:
             [*flags, *self._args, *selection, *project_args(self._settings, target, self.records)],
             dbt_environment(self._settings),
             executable_manifest(self._settings),
+            self._measure() if self._context is not None else None,
+            keep_open=self._keep_open,
         )
 
     @property
@@ -122,7 +129,7 @@ class DbtInvocation:
             elif item.status == "error":
                 held.append(item)  # told once it is clear that it is not run again
             else:
-                yield from self._convert(item, engine, target)
+                yield from self._convert(item, target)
 
     def _tell(self, line: LogLine) -> None:
         if line.level == "warn":
@@ -140,34 +147,41 @@ class DbtInvocation:
             return list(nodes) if is_conflict(engine.error) else []
         return to_repeat(self._known_manifest, engine.outcomes)
 
-    def _convert(self, result: NodeResult, engine: Engine, target: Path) -> Iterator[DagsterEvent]:
+    def _convert(self, result: NodeResult, target: Path) -> Iterator[DagsterEvent]:
         if self._manifest is None or self._translator is None:
             return
+        if result.fault is not None:
+            raise result.fault
         message = DbtCoreCliEventMessage(raw_event=result.event, event_history_metadata={})
         for event in message.to_default_asset_events(
             self._manifest, self._translator, self._context, target_path=target
         ):
-            facts = self._facts(result.unique_id, engine, target)
+            facts = self._sql(result.unique_id, target) | self._told | result.facts
             yield event.with_metadata({**event.metadata, **facts})
 
-    def _facts(self, unique_id: str, engine: Engine, target: Path) -> dict[str, Any]:
-        """What the event says beyond dagster-dbt's.
-
-        A run over many partitions writes an event for each: the long texts are in the run's folder then.
-        """
+    def _sql(self, unique_id: str, target: Path) -> dict[str, Any]:
+        """The SQL that ran; its path where a run writes an event for each of many partitions."""
         node = self._known_manifest["nodes"][unique_id]
+        if self._in_full:
+            return compiled_sql(target, node)
+        return {"compiled_sql": dg.MetadataValue.path(compiled_path(self.records, node))}
+
+    def _measure(self) -> Measure:
+        """What to ask the lakehouse about a table once it is built."""
+        translator, in_full, (single, window) = self._translator, self._in_full, self._partition
+
+        def facts(unique_id: str, con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
+            table = translator.table(unique_id) if translator is not None else None
+            return (
+                {} if table is None else table_facts(con, table, window if single else None, in_full=in_full)
+            )
+
+        return facts
+
+    @property
+    def _in_full(self) -> bool:
         single, window = self._partition
-        in_full = single or window is None
-        if in_full:
-            facts = compiled_sql(target, node)
-        else:
-            facts = {"compiled_sql": dg.MetadataValue.path(compiled_path(self.records, node))}
-        table = self._translator.table(unique_id) if self._translator is not None else None
-        cursor = engine.cursor() if table is not None else None
-        if table is None or cursor is None:
-            return facts
-        with cursor:
-            return facts | table_facts(cursor, table, window if single else None, in_full=in_full)
+        return single or window is None
 
     @property
     def _partition(self) -> tuple[bool, Window | None]:

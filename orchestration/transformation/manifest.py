@@ -114,7 +114,10 @@ def _parse(settings: Settings, known: str) -> "Manifest":
     with target_dir(settings) as scratch:
         if partial.is_file():
             shutil.copyfile(partial, scratch / "partial_parse.msgpack")
-        args = ["--log-level", "none", "--log-level-file", "none", "parse", *project_args(settings, scratch)]
+        flags = ["--log-level", "none", "--log-level-file", "none"]
+        if partial.is_file() and manifest.is_file():
+            flags.append("--no-write-json")  # half a second, for what is there
+        args = [*flags, "parse", *project_args(settings, scratch)]
         with Engine(args, dbt_environment(settings)) as engine:
             for _ in engine.events():
                 pass

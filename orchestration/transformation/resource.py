@@ -1,16 +1,20 @@
 """The Dagster resource that runs dbt, in the run's own process."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster import ResourceDependency
+from pydantic import PrivateAttr
 
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
     from orchestration.transformation.invocation import DbtInvocation
     from orchestration.transformation.translator import LayerTranslator
+
+_ENGINE = "orchestration.transformation.engine"
 
 
 class DbtResource(dg.ConfigurableResource[Any]):
@@ -21,6 +25,7 @@ class DbtResource(dg.ConfigurableResource[Any]):
     """
 
     settings: ResourceDependency[Settings]
+    _in_run: bool = PrivateAttr(default=False)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "DbtResource":
@@ -30,6 +35,16 @@ class DbtResource(dg.ConfigurableResource[Any]):
     @classmethod
     def _is_dagster_maintained(cls) -> bool:
         return False
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """From now on invocations share one DuckDB, until the run ends."""
+        self._in_run = True
+
+    def teardown_after_execution(self, context: dg.InitResourceContext) -> None:
+        """Close what the run's invocations have shared."""
+        self._in_run = False
+        if _ENGINE in sys.modules:  # else nothing has run
+            sys.modules[_ENGINE].close_lakehouse()
 
     def cli(
         self,
@@ -59,4 +74,5 @@ class DbtResource(dg.ConfigurableResource[Any]):
             manifest=manifest,
             translator=translator,
             raise_on_error=raise_on_error,
+            keep_open=self._in_run,
         )

@@ -13,6 +13,9 @@ from orchestration.transformation.specs import UNIQUE_ID
 FULL_REFRESH_TAG = "groundwork/full_refresh"
 """A run with this tag set to ``true`` rebuilds its models from nothing."""
 
+TOLD_VARIABLES = ("training_cutoff",)
+"""Variables of a run that the materializations it makes tell."""
+
 
 class LayerConfig(dg.Config):
     """Run config of a layer."""

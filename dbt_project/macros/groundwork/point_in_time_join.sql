@@ -5,7 +5,8 @@
     For a row of the spine and a view that is the row of the view with an equal entity, the latest timestamp
     not after the prediction time, and this no more than the ttl before it. A key that is null equals none.
     Of rows with one entity and one timestamp the one counts whose values are greatest, compared column
-    by column in the order `order` gives; null is less than any value.
+    by column in the order `order` gives; null is less than any value. Values that are equal but not the same,
+    which only zeros of two signs are, count by their text. (Ordered by a bare column, DuckDB makes -0.0 of it 0.0.)
 
     A view is a dict:
         name: a name of its own in the join.
@@ -130,7 +131,10 @@ joined as (
             partition by found._row
             order by
                 {%- for column in view.order %}
-                known.{{ column }} desc nulls last{{ "," if not loop.last }}
+                case when known.{{ column }} is not null then known.{{ column }} end desc nulls last,
+                {%- endfor %}
+                {%- for column in view.order %}
+                known.{{ column }}::varchar desc nulls last{{ "," if not loop.last }}
                 {%- endfor %}
         ) = 1
     )

@@ -15,6 +15,7 @@ NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _GAP = 1.0
 _TOP_NAMED = 3
+_BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def number(value: float | int | None) -> str:
@@ -126,3 +127,11 @@ def _shares(bars: Sequence[Bar]) -> str:
             )
         x += width
     return "".join(drawn)
+
+
+def sparkline(profile: FeatureProfile) -> str:
+    """The bars as a line of blocks; none for what has no order."""
+    if profile.shape not in ("numbers", "instants") or not profile.bars:
+        return ""
+    top = max(bar.share for bar in profile.bars) or 1.0
+    return "".join(_BLOCKS[min(8, -(-int(bar.share / top * 800) // 100))] for bar in profile.bars)

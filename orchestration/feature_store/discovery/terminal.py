@@ -12,18 +12,8 @@ from rich.text import Text
 
 from orchestration.feature_store.discovery import drawing
 from orchestration.feature_store.discovery.facts import Facts, ViewFacts
-from orchestration.feature_store.discovery.profiles import FeatureProfile
 
-_BLOCKS = " ▁▂▃▄▅▆▇█"
 _STYLES = {"passed": "green", "warned": "yellow", "failed": "red", "stale": "yellow", "overdue": "red"}
-
-
-def _sparkline(profile: FeatureProfile) -> str:
-    """The bars as a line of blocks; none for what has no order."""
-    if profile.shape not in ("numbers", "instants") or not profile.bars:
-        return ""
-    top = max(bar.share for bar in profile.bars) or 1.0
-    return "".join(_BLOCKS[min(8, -(-int(bar.share / top * 800) // 100))] for bar in profile.bars)
 
 
 def list_features(facts: Facts, words: Sequence[str]) -> Table:
@@ -53,7 +43,7 @@ def show_view(view: ViewFacts, feature: str | None = None) -> RenderableType:
     for one in shown:
         profile = one.profile
         cells = ("", "", "nothing stored yet") if profile is None else (
-            drawing.share(profile.null_share), _sparkline(profile), drawing.in_a_sentence(profile)
+            drawing.share(profile.null_share), drawing.sparkline(profile), drawing.in_a_sentence(profile)
         )  # fmt: skip
         table.add_row(Text(one.name), Text(one.data_type), *map(Text, cells))
     meanings = [Text.assemble((f"{one.name}  ", "bold"), one.description) for one in shown]

@@ -6,13 +6,14 @@ work on take half a second to import.
 """
 
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import dagster as dg
 from pydantic import Field
 
 from orchestration.asset_specs import asset_key
 from orchestration.declarations import DeclarationError, Declarations, Table
+from orchestration.feature_store.online.due_sensor import NEXT_DUE
 from orchestration.feature_store.online.encoding import Layout, UnsupportedTypeError
 from orchestration.feature_store.online.keys import EntityKeys
 from orchestration.feature_store.online.opening import open_online_store, store_kind
@@ -26,6 +27,8 @@ ONLINE_STORE = "online_store"
 CHECK_NAME = "matches_offline"
 SAMPLE = 200
 """Entities that the check compares."""
+PROFILED = timedelta(days=1)
+"""How far back from the newest row the values go whose distribution the asset tells."""
 
 
 class OnlineStoreConfig(dg.Config):
@@ -105,19 +108,15 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
             f"The latest known values of {view.name} for each {', '.join(view.keys)}, ready to be served. "
             f"{view.description}"
         ),
-        metadata={
-            "entity": ", ".join(view.keys),
-            "ttl": str(view.ttl),
-            "features": ", ".join(feature.name for feature in view.features),
-            "schema_hash": view.schema_hash,
-            "declared_in": table.file,
-        },
+        metadata={"declared_in": table.file},
     )
     def online_values(
         context: dg.AssetExecutionContext,
         config: OnlineStoreConfig,
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> dg.MaterializeResult[None]:
+        from orchestration.feature_store.discovery.asset_metadata import Metadata, stored_metadata  # noqa: PLC0415
+        from orchestration.feature_store.discovery.profiles import profile_newest  # noqa: PLC0415
         from orchestration.feature_store.online.materialization import materialize  # noqa: PLC0415
 
         now = config.instant(clock)
@@ -125,6 +124,10 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
         with closing(open_online_store(settings)) as store:
             done = materialize(lakehouse, store, view, now, full=full, snapshot=config.snapshot)
             size = store.size(view.name)
+        told: Metadata = {}
+        if done.written or done.deleted:
+            with lakehouse.reader() as con:
+                told = stored_metadata(view, profile_newest(con, view, PROFILED), clock)
         context.log.info(
             f"{done.mode} {done.reason}".strip() + f": {done.written} rows in {done.seconds:.2f} s"
         )
@@ -140,11 +143,18 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
                 "from_snapshot": "none" if done.from_snapshot is None else done.from_snapshot,
                 "to_snapshot": done.to_snapshot,
                 "known_until": dg.MetadataValue.timestamp(done.cutoff),
+                "rows_ahead_of_the_clock": done.ahead,
+                **_due(done.next_due if config.as_of is None else None),
                 "seconds": round(done.seconds, 3),
+                **told,
             }
         )
 
     return online_values
+
+
+def _due(at: datetime | None) -> dict[str, dg.MetadataValue]:
+    return {} if at is None else {NEXT_DUE: dg.MetadataValue.timestamp(at)}
 
 
 def _check(view: View, settings: Settings) -> dg.AssetChecksDefinition:

@@ -2,9 +2,10 @@
 
 A generation holds everything a view has; a rebuild makes a new one beside it and then lets the file
 ``current`` name it. The old one loses its position, by which readers notice that they have to look for the
-new one. Readers never wait: each read is one LMDB transaction. Writers of a view take turns by a lock on a
-file. A killed writer leaves at most a generation that nobody reads, which the next one removes. What
-belongs here: files, transactions, processes. What does not: what a value means.
+new one; once a second they look at the name too, should the writer have been killed in between. Readers
+never wait: each read is one LMDB transaction. Writers of a view take turns by a lock on a file. A killed
+writer leaves at most a generation that nobody reads, which the next one removes. What belongs here: files,
+transactions, processes. What does not: what a value means.
 """
 
 import fcntl
@@ -12,6 +13,7 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -35,6 +37,8 @@ MAP_BYTES = 1 << 37
 """Address space of one generation: the most it can grow to. No file is larger than what it holds."""
 MAX_READERS = 1024
 """Threads and processes that may read one generation at once."""
+LOOK_SECONDS = 1.0
+"""How long a reader may go on with a generation whose replacer was killed before it could say so."""
 _ATTEMPTS = 50
 
 
@@ -82,9 +86,10 @@ _environments = _Environments()
 class _Generation:
     """An open generation: up to which transaction its position is known to be of which schema."""
 
-    __slots__ = ("env", "schema", "seen")
+    __slots__ = ("env", "folder", "look_again", "schema", "seen")
 
     def __init__(self, folder: Path) -> None:
+        self.folder, self.look_again = folder, time.monotonic() + LOOK_SECONDS
         self.env, self.schema, self.seen = _environments.get(folder), "", -1
 
 
@@ -197,7 +202,12 @@ class LmdbStore:
     def _current(self, view: str) -> _Generation:
         generation = self._generations.get(view)
         if generation is not None:
-            return generation
+            now = time.monotonic()
+            if now < generation.look_again:
+                return generation
+            if self._named(self.folder / view) == generation.folder:
+                generation.look_again = now + LOOK_SECONDS
+                return generation
         for _ in range(_ATTEMPTS):
             folder = self._named(self.folder / view)
             if folder is None:

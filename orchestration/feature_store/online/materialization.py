@@ -18,6 +18,7 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
+from orchestration.declarations import canonical
 from orchestration.feature_store.online.encoding import Pair, from_micros, micros
 from orchestration.feature_store.online.keys import shortened
 from orchestration.feature_store.online.packing import Packer
@@ -36,6 +37,7 @@ from orchestration.sql import identifier, literal
 MAX_CHANGED_ROWS = 1_000_000
 """More changed rows than these are not held in memory: everything is written anew, a batch at a time."""
 _ATTEMPTS = 3
+_WITH_TWO_ZEROS = frozenset({"float", "double"})
 _CATALOG = f"__ducklake_metadata_{LAKE}"
 
 
@@ -48,7 +50,9 @@ class Materialization:
     """What one materialization did.
 
     ``mode`` is ``rebuild`` (``reason`` says why) or ``changes``; ``skipped`` rows were older than what the
-    store held; ``written_bytes`` are those of keys and values.
+    store held; ``written_bytes`` are those of keys and values. ``ahead`` rows are in the snapshot and not
+    known yet, the first of them at ``next_due``: until a materialization after that instant, readers get the
+    row before it.
     """
 
     view: str
@@ -61,6 +65,8 @@ class Materialization:
     to_snapshot: int
     cutoff: datetime
     written_bytes: int
+    ahead: int
+    next_due: datetime | None
     seconds: float
 
     @property
@@ -135,7 +141,8 @@ def latest_rows(view: View, rows: str, *, ties: bool = True) -> str:
     """A query for the latest row of each entity among ``rows``, a query.
 
     Of several rows of one timestamp it is the one with the greatest values, compared feature by feature, a
-    null being less than any: the same as in a point-in-time join. Without ``ties`` it is all of them.
+    null being less than any and -0.0 less than 0.0: the same as in a point-in-time join. Without ``ties`` it
+    is all of them.
     """
     keys, at = ", ".join(map(identifier, view.keys)), identifier(view.timestamp)
     newest = f"select {keys}, max({at}) as {at} from ({rows}) group by {keys}"
@@ -143,12 +150,40 @@ def latest_rows(view: View, rows: str, *, ties: bool = True) -> str:
     latest = f"select r.* from ({rows}) as r semi join ({newest}) as n using ({keys}, {at})"
     if not ties:
         return latest
-    order = "".join(f"{identifier(f.name)} desc nulls last, " for f in view.features)
-    return f"{latest} qualify row_number() over (partition by {keys}, {at} order by {order}{at}) = 1"
+    return (
+        f"{latest} qualify row_number() over (partition by {keys}, {at} order by {greatest_first(view)}) = 1"
+    )
+
+
+def greatest_first(view: View) -> str:
+    """The order among rows of one entity and one timestamp."""
+    names = [identifier(feature.name) for feature in view.features]
+    signs = [
+        n for n, f in zip(names, view.features, strict=True) if canonical(f.data_type) in _WITH_TWO_ZEROS
+    ]
+    # Ordered by a bare column, DuckDB makes -0.0 of it 0.0.
+    order = [f"case when {name} is not null then {name} end desc nulls last" for name in names]
+    order += [f"{name}::varchar desc" for name in signs]
+    return ", ".join(order) or identifier(view.timestamp)
 
 
 def _columns(view: View) -> str:
     return ", ".join(identifier(c) for c in (*view.keys, view.timestamp, *(f.name for f in view.features)))
+
+
+def _difference(view: View, one: str, other: str) -> str:
+    """A query for the rows of one relation that another has not, as often as it has more of them."""
+    names = _columns(view)
+    floats = [
+        (identifier(f.name), f.data_type) for f in view.features if canonical(f.data_type) in _WITH_TWO_ZEROS
+    ]
+    # As numbers, DuckDB would take -0.0 for 0.0 and give out one of them.
+    texts = "".join(f", {name}::varchar as {name}" for name, _ in floats)
+    out = f" exclude ({', '.join(name for name, _ in floats)})" if floats else ""
+    rows = (f"select *{out}{texts} from (select {names} from {source})" for source in (one, other))
+    numbers = ", ".join(f"{name}::{kind} as {name}" for name, kind in floats)
+    back = f"select * replace ({numbers})" if floats else "select *"
+    return f"select {names} from ({back} from ({' except all '.join(rows)}))"
 
 
 def _instant(value: int) -> str:
@@ -209,6 +244,7 @@ class _Run:
         skipped: int = 0,
         deleted: int = 0,
     ) -> Materialization:
+        ahead, due = self._rows_ahead()
         return Materialization(
             view=self.view.name,
             mode=mode,
@@ -220,8 +256,20 @@ class _Run:
             to_snapshot=self.position.snapshot,
             cutoff=from_micros(self.position.cutoff),
             written_bytes=self.written_bytes,
+            ahead=ahead,
+            next_due=None if due is None else from_micros(due),
             seconds=time.perf_counter() - self.started,
         )
+
+    def _rows_ahead(self) -> tuple[int, int | None]:
+        """How many rows are not known yet, and when the first of them will be."""
+        at, source = identifier(self.view.timestamp), relation(self.view.schema, self.view.table)
+        later = (
+            f"select count(*), epoch_us(min({at})) from {source} at (version => {self.position.snapshot}) "
+            f"where {at} > {_instant(self.position.cutoff)}"
+        )
+        ((count, first),) = self.con.execute(later).fetchall()
+        return int(count), first
 
     def _rebuild(self, reason: str) -> Materialization:
         rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
@@ -262,12 +310,12 @@ class _Run:
                 f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
             )
         self.con.execute(f"create or replace temp table _changes as {feed}")
-        gone = f"select {names} from _changes where change_type in ('delete', 'update_preimage')"
-        come = f"select {names} from _changes where change_type in ('insert', 'update_postimage')"
+        gone = "_changes where change_type in ('delete', 'update_preimage')"
+        come = "_changes where change_type in ('insert', 'update_postimage')"
         # A row that was deleted and written again has not changed.
-        self.con.execute(f"create or replace temp table _gone as {gone} except all {come}")
+        self.con.execute(f"create or replace temp table _gone as {_difference(view, gone, come)}")
         self.con.execute(
-            f"create or replace temp table _come as ({come} except all {gone}) union all {known}"
+            f"create or replace temp table _come as ({_difference(view, come, gone)}) union all {known}"
         )
         self.con.execute("drop table _changes")
         counted = "select (select count(*) from _gone) + (select count(*) from _come)"

@@ -92,7 +92,9 @@ def _latest(con: duckdb.DuckDBPyConnection, view: View, rows: str) -> list[tuple
     """The latest row of each entity: keys, timestamp, features; said in other words than ``latest_rows``."""
     keys, at = ", ".join(map(identifier, view.keys)), identifier(view.timestamp)
     features = [identifier(f.name) for f in view.features]
-    order = ", ".join([f"{at} desc", *(f"{name} desc nulls last" for name in features)])
+    # The case keeps DuckDB from making 0.0 of -0.0, the text orders these two.
+    values = [f"case when {name} is not null then {name} end desc nulls last" for name in features]
+    order = ", ".join([f"{at} desc", *values, *(f"{name}::varchar desc" for name in features)])
     select = ", ".join([keys, f"cast({at} as timestamptz)", *features])
     found: list[tuple[Any, ...]] = con.execute(
         f"select {select} from ({rows}) qualify row_number() over (partition by {keys} order by {order}) = 1"

@@ -16,8 +16,10 @@ a secret from it, however fast the hash is.
 import binascii
 import hashlib
 import hmac
+import logging
 import re
 import secrets
+import time
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -37,6 +39,8 @@ EVERYTHING = "*"
 
 _NAME = re.compile(r"^[a-z0-9][a-z0-9_-]{0,62}$")
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
+_LOOK_SECONDS = 1.0
+_log = logging.getLogger("groundwork.server")
 _NOBODYS = "0" * 64
 
 
@@ -172,6 +176,9 @@ def read_callers(
 class Access:
     """From a request's headers to its caller.
 
+    A keys file that has changed is read within a second. One that cannot be used changes nothing: the keys
+    before it go on to count, and the log says why, once.
+
     Args:
         settings: The platform's settings; without a keys file, anybody who reaches the server may do all.
         views: Names of all feature views.
@@ -182,23 +189,22 @@ class Access:
     """
 
     def __init__(self, settings: Settings, views: Collection[str], sources: Collection[str]) -> None:
-        limit = settings.server_requests_per_second
+        self._views, self._sources = frozenset(views), frozenset(sources)
+        self._limit = settings.server_requests_per_second
+        self._file = settings.server_keys_file
         self._callers: dict[str, tuple[Caller, str]] = {}
         self._anybody: Caller | None = None
-        if settings.server_keys_file is None:
-            self._anybody = Caller(ANYBODY, frozenset(views), frozenset(sources), limit)
+        self._look_again = 0.0
+        if self._file is None:
+            self._anybody = Caller(ANYBODY, self._views, self._sources, self._limit)
         else:
-            self._callers = read_callers(settings.server_keys_file, views, sources, limit)
+            self._seen = _identity(self._file)
+            self._callers = read_callers(self._file, self._views, self._sources, self._limit)
 
     @property
     def is_open(self) -> bool:
         """Whether no key is asked for."""
         return self._anybody is not None
-
-    @property
-    def names(self) -> list[str]:
-        """Names of all callers."""
-        return [ANYBODY] if self._anybody else list(self._callers)
 
     def caller(self, authorization: bytes | None) -> Caller:
         """The caller whose key a request bears: ``Bearer <name>.<secret>``, or as a browser asks for it.
@@ -208,6 +214,7 @@ class Access:
         """
         if self._anybody is not None:
             return self._anybody
+        self._follow_file()
         name, secret = _credentials(authorization)
         known = self._callers.get(name)
         digest = hashlib.sha256(secret.encode()).hexdigest()
@@ -220,6 +227,32 @@ class Access:
                 [(b"www-authenticate", b'Basic realm="groundwork", charset="UTF-8"')],
             )
         return known[0]
+
+    def _follow_file(self) -> None:
+        """Take a changed keys file for what it says, or leave everything as it is."""
+        now = time.monotonic()
+        if self._file is None or now < self._look_again:
+            return
+        self._look_again = now + _LOOK_SECONDS
+        found = _identity(self._file)
+        if found == self._seen:
+            return
+        self._seen = found
+        try:
+            self._callers = read_callers(self._file, self._views, self._sources, self._limit)
+        except KeysFault as fault:
+            _log.error("the keys file cannot be used, the keys before it go on to count: %s", fault)
+        else:
+            _log.info("%s: %d keys", self._file, len(self._callers))
+
+
+def _identity(path: Path) -> tuple[int, int, int] | None:
+    """What is another when a file has been written or replaced; None for none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _credentials(authorization: bytes | None) -> tuple[str, str]:

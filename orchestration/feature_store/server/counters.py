@@ -23,14 +23,15 @@ class Counters:
         path: The file; made if missing.
         names: What is counted, in the same order in every process.
         rows: How many processes there can be.
+        spare: Numbers without a name, after those with one.
 
     Raises:
         RuntimeError: More processes than rows.
     """
 
-    def __init__(self, path: Path, names: Sequence[str], rows: int) -> None:
+    def __init__(self, path: Path, names: Sequence[str], rows: int, spare: int = 0) -> None:
         self.index: Mapping[str, int] = {name: i for i, name in enumerate(names)}
-        self._width, self._rows = len(names), rows
+        self._width, self._rows = len(names) + spare, rows
         size = self._width * rows * _BYTES
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         if os.fstat(self._file).st_size < size:

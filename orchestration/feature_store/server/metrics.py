@@ -6,6 +6,7 @@ What belongs here: names, labels, buckets, the text format. What does not: how n
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from zlib import crc32
 
 from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server.counters import Counters
@@ -13,6 +14,8 @@ from orchestration.feature_store.server.counters import Counters
 STATUSES = (200, 304, 400, 401, 403, 404, 405, 413, 415, 421, 422, 429, 500, 503)
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds of a request's seconds; whatever took longer is in one more."""
+RATES = 4_096
+"""Places in which the requests of a second are counted by caller."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _BOUNDS = tuple(int(bound * 1e9) for bound in BUCKETS)
@@ -45,10 +48,6 @@ def _pushed(source: str) -> str:
     return f'groundwork_server_pushed_rows_total{{source="{source}"}}'
 
 
-def _rate(caller: str) -> str:
-    return f"rate:{caller}"
-
-
 _ROWS = "groundwork_server_entity_rows_total"
 
 
@@ -61,7 +60,6 @@ class Metrics:
         routes: Names of all routes.
         views: Names of everything whose values are counted.
         sources: Names of the sources that take pushes.
-        callers: Names of all callers.
     """
 
     def __init__(
@@ -71,7 +69,6 @@ class Metrics:
         routes: Sequence[str],
         views: Sequence[str],
         sources: Sequence[str],
-        callers: Sequence[str],
     ) -> None:
         self._routes = routes
         names = [_request(route, status) for route in routes for status in STATUSES]
@@ -81,16 +78,15 @@ class Metrics:
         names.append(_ROWS)
         names += [_value(view, status) for view in views for status in Status]
         names += [_pushed(source) for source in sources]
-        names += [_rate(caller) for caller in callers]
         # A restarted worker takes a row before the one it follows has ended.
-        self._counters = counters = Counters(path, names, 2 * workers)
+        self._counters = counters = Counters(path, names, 2 * workers, RATES)
         index, self._mine = counters.index, counters.mine
         self._request = {(r, s): index[_request(r, s)] for r in routes for s in STATUSES}
         self._seconds = {r: index[_bucket(r, 0)] for r in routes}
         self._rows = index[_ROWS]
         self._values = {(view, s.value): index[_value(view, s)] for view in views for s in Status}
         self._pushed = {source: index[_pushed(source)] for source in sources}
-        self._rate = {caller: index[_rate(caller)] for caller in callers}
+        self._rates = len(names)
 
     def request(self, route: str, status: int, nanoseconds: int) -> None:
         """Count an answered request."""
@@ -113,8 +109,12 @@ class Metrics:
         self._mine[self._pushed[source]] += rows
 
     def in_this_second(self, caller: str, second: int) -> int:
-        """Count a request of a caller; gives how many there were in this second, in all processes."""
-        cell = self._rate[caller]
+        """Count a request of a caller; gives how many there were in this second, in all processes.
+
+        Callers come and go while the server runs, so their names give the place. Of 4,096 pairs of names
+        one shares its place, and so its limit.
+        """
+        cell = self._rates + crc32(caller.encode()) % RATES
         held = self._mine[cell]
         self._mine[cell] = held + 1 if held >> 32 == second else second << 32 | 1
         return sum(count & 0xFFFFFFFF for count in self._counters.cells(cell) if count >> 32 == second)

@@ -3,11 +3,17 @@
 import random
 
 import duckdb
+import pyarrow as pa
 import pytest
 
+from orchestration.feature_store.offline import get_historical_features
 from orchestration.feature_store.online import materialization
+from orchestration.feature_store.online.reading import OnlineReader
 from orchestration.feature_store.online.store import Changes
 from orchestration.feature_store.online.verification import compare
+from orchestration.feature_store.parity import compare_answers
+from orchestration.feature_store.views import Catalog
+from orchestration.settings import Clock
 from tests.integration.feature_store.lakes import VIEW, Lake, at
 from tests.unit.feature_store.views import make_view
 
@@ -142,12 +148,44 @@ def test_an_entity_with_a_null_in_its_key_is_left_out(lake, store):
 
 def test_a_row_appears_when_the_clock_passes_it(lake, store):
     lake.insert(("a", 1, 1, 1, "now", 1), ("a", 1, 10, 2, "soon", 1), ("b", 1, 12, 3, "later", 1))
-    assert brought_up(lake, store, 5).written == 1
+    done = brought_up(lake, store, 5)
+    assert (done.written, done.ahead, done.next_due) == (1, 2, at(10))
     assert counts(brought_up(lake, store, 9)) == ("changes", 0, 0, 0)
     assert counts(brought_up(lake, store, 10)) == ("changes", 1, 0, 0)
     lake.run("delete from {t} where note = 'soon'")
     lake.insert(("c", 1, 11, 3, "came and was passed", 1))
-    assert counts(brought_up(lake, store, 12)) == ("changes", 3, 0, 0)
+    done = brought_up(lake, store, 12)
+    assert counts(done) == ("changes", 3, 0, 0)
+    assert (done.ahead, done.next_due) == (0, None)
+
+
+def test_ties_are_the_same_online_and_in_a_point_in_time_join(lake, store):
+    columns = {"level": [1, None, "nan", 0, "-0.0"], "note": ["x", None, ""], "count": [1, None]}
+    chance = random.Random(5)
+    for hour in range(3):
+        for _ in range(2):  # beside rows that are there, and beside each other
+            lake.insert(*[(pump, 1, hour, *map(chance.choice, columns.values())) for pump in "aabbcd"])
+            lake.materialize(store, hour)
+            answer = _both_ways(lake, store, hour, "abcd")
+            assert answer.differing == {}
+    lake.materialize(store, hour, full=True)
+    answer = _both_ways(lake, store, hour, "abcd")
+    assert answer.differing == {}
+
+
+def _both_ways(lake, store, hour, pumps):
+    catalog = Catalog({VIEW.name: VIEW})
+    spine = {"pump": list(pumps), "pipe": [1] * len(pumps)}
+    instants = pa.array([at(hour)] * len(pumps), pa.timestamp("us", "UTC"))
+    offline = get_historical_features(
+        catalog,
+        lake.lakehouse,
+        pa.table({**spine, "asked_at": instants}),
+        ["levels:*"],
+        event_timestamp="asked_at",
+    ).to_arrow()
+    online = OnlineReader(catalog, store, Clock(at(hour))).get_online_features(["levels:*"], spine)
+    return compare_answers(offline.drop_columns(["pump", "pipe", "asked_at"]), [online])
 
 
 def test_as_of_rebuilds_what_was_known_then(lake, any_store):

@@ -1,6 +1,8 @@
 """The online store is part of the graph: it follows its view, is checked, and can be rebuilt as of any instant."""
 
 import asyncio
+import re
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
@@ -81,6 +83,9 @@ def test_the_online_values_are_those_of_the_view_and_follow_it(works):
         expected = latest(works)
         assert metadata(first).items() >= {"mode": "rebuild", "rows_written": len(expected), "from_snapshot": "none",
                                            "dagster/row_count": len(expected)}.items()  # fmt: skip
+        told = metadata(first)
+        assert re.search(r"\| `readings_6h` \| [ ▁-█]+ \| 0% \| \d", told["values_of_newest_rows"])
+        assert told["freshness"].startswith("newest row ")
         served = FeatureStore.open(works.settings)
         asked = ["pump_pressure:readings_6h", "pump_pressure:mean_pressure_6h"]
         pumps = [{"pump": row[0]} for row in expected]
@@ -161,6 +166,46 @@ def test_every_online_view_of_the_shipped_project_has_its_asset():
         assert node.automation_condition.get_label() == "serve_when_inputs_pass"
         check = graph.get(dg.AssetCheckKey(node.key, "matches_offline"))
         assert check.blocking
+
+
+def test_what_has_become_known_since_is_materialized(works):
+    now = datetime(2024, 1, 9, tzinfo=UTC)
+    repository = build_definitions(works.settings).get_repository_def()
+    sensor = repository.get_sensor_def("online_rows_due")
+
+    def requests(instance):
+        context = dg.build_sensor_context(instance=instance, repository_def=repository)
+        return sensor.evaluate_tick(context).run_requests
+
+    def materialized(instance, **metadata):
+        instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata=metadata))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert requests(instance) == []
+        materialized(instance, next_due=dg.MetadataValue.timestamp(now + timedelta(microseconds=1000)))
+        assert requests(instance) == []
+        materialized(instance, next_due=dg.MetadataValue.timestamp(now))
+        (first,), (again,) = requests(instance), requests(instance)
+        assert first.asset_selection == [KEY]
+        assert first.run_key == again.run_key
+        materialized(instance)
+        assert requests(instance) == []
+
+
+def test_the_assets_tell_what_the_catalog_tells(works):
+    graph = build_definitions(works.settings).get_repository_def().asset_graph
+    view = FeatureStore.open(works.settings).catalog.view("pump_pressure")
+    for key in (dg.AssetKey(["features", "pump_pressure"]), KEY):
+        told = {
+            name: value.value for name, value in graph.get(key).metadata.items() if hasattr(value, "value")
+        }
+        assert told["entity"] == "pump (varchar)"
+        assert told["version"] == view.schema_hash
+        assert told["used_by"] == "low_pressure"
+        assert told["feature_catalog"] == "http://127.0.0.1:6567/catalog#pump_pressure"
+        for feature in view.features:
+            assert f"| `{feature.name}` | {feature.data_type} | {feature.description} | " in told["features"]
+        assert told["ttl"]
 
 
 def test_a_type_that_cannot_be_served_stops_the_load_with_its_place(works):

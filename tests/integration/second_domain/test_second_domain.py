@@ -9,6 +9,10 @@ import pytest
 from orchestration.definitions import build_definitions
 from orchestration.feature_store.store import FeatureStore
 from orchestration.lakehouse import LakehouseResource
+from orchestration.learning.datasets import DatasetStore
+from orchestration.learning.datasets.comparing import compare
+from orchestration.learning.datasets.rebuilding import rebuild
+from orchestration.learning.datasets.version import DatasetVersion
 from orchestration.project import read_project
 from orchestration.settings import PROJECT_DIR, Settings
 from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
@@ -40,6 +44,7 @@ def test_the_whole_graph_of_another_domain_runs(works):
         result = materialize(works, instance)
         assert result.success
         evaluations = result.get_asset_check_evaluations()
+        check_that_a_version_was_kept(works, result, evaluations)
     failed = {e.check_name for e in evaluations if not e.passed}
     assert failed == set(), failed
     assert {e.asset_key.path[0] for e in evaluations} >= {"raw", "staged", "features", "training"}
@@ -52,6 +57,29 @@ def test_the_whole_graph_of_another_domain_runs(works):
     splits = "select distinct split from training.low_pressure_training_set order by split"
     assert rows(works, splits) == [("embargo",), ("test",), ("train",), ("validation",)]
     check_that_python_gives_what_dbt_built(works)
+    check_that_the_clock_of_the_settings_reaches_dbt(works)
+
+
+def check_that_the_clock_of_the_settings_reaches_dbt(works):
+    """dbt_project.yml declares a replay clock at the 9th; what the settings say comes before it."""
+    newest = "select max(label_known_at), count(*) from training.low_pressure_training_set"
+    ((whole, count),) = rows(works, newest)
+    for clock in ({"replay_at": datetime(2024, 1, 5, tzinfo=UTC)}, {"clock": "wall"}):
+        settings = works.settings.model_copy(update=clock)
+        job = build_definitions(settings).get_repository_def().get_job("all_assets")
+        with dg.DagsterInstance.ephemeral() as instance:
+            key = dg.AssetKey(["training", "low_pressure_training_set"])
+            span = {
+                f"dagster/asset_partition_range_{end}": f"2024-01-0{day}"
+                for end, day in (("start", 1), ("end", 8))
+            }
+            assert job.execute_in_process(instance=instance, asset_selection=[key], tags=span).success
+        ((known_at, left),) = rows(works, newest)
+        if "replay_at" in clock:
+            assert known_at <= clock["replay_at"] < whole
+            assert 0 < left < count
+        else:
+            assert (known_at, left) == (whole, count)
 
 
 def check_that_python_gives_what_dbt_built(works):
@@ -67,6 +95,30 @@ def check_that_python_gives_what_dbt_built(works):
     assert found.to_arrow().to_pylist() == built.to_pylist()
 
 
+def check_that_a_version_was_kept(works, result, evaluations):
+    (made,) = result.asset_materializations_for_node("datasets__low_pressure_training_set")
+    version = DatasetVersion.open("low_pressure_training_set", settings=works.settings)
+    built = version.manifest.built
+    assert made.metadata["version"].value == version.version
+    assert {check.name for check in built.checks} >= {
+        e.check_name for e in evaluations if e.asset_key.path == ("training", "low_pressure_training_set")
+    }
+    assert {check.run_id for check in built.checks} == {result.run_id}
+    assert built.cutoff == datetime(2024, 1, 9, tzinfo=UTC)
+    assert built.window.spans == ((datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 9, tzinfo=UTC)),)
+    assert {name for name, source in built.lake.inputs.items() if source.is_read} == {
+        "staged.stg_readings",
+        "features.pump_pressure",
+    }
+    assert dict(version.manifest.splits).keys() == {"train", "validation", "test", "embargo"}
+    check_that_it_is_rebuilt_the_same(works, version)
+
+
+def check_that_it_is_rebuilt_the_same(works, version):
+    lakehouse = LakehouseResource.from_settings(works.settings)
+    assert rebuild(DatasetStore(works.settings.datasets_dir), lakehouse, version.manifest).equal
+
+
 def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
     features = "select pump, known_at, readings_6h, mean_pressure_6h from features.pump_pressure"
     late = (
@@ -76,6 +128,7 @@ def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
     with dg.DagsterInstance.ephemeral() as instance:
         assert materialize(works, instance).success
         old = set(rows(works, features))
+        first = DatasetVersion.open("low_pressure_training_set", settings=works.settings)
         deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=7), extra=late)
         assert materialize(works, instance, last="2024-01-09").success
     known = "select reading_id, known_at from staged.stg_readings where reading_id > 9000 order by all"
@@ -85,6 +138,13 @@ def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
     assert old <= new
     added = {known_at for pump, known_at, *_ in new - old if pump == "alder"}
     assert min(added) == delivered_at
+    second = DatasetVersion.open("low_pressure_training_set", settings=works.settings)
+    store = DatasetStore(works.settings.datasets_dir)
+    changes = compare(store, first.manifest, second.manifest, works.settings)
+    assert (changes.rows.added > 0, changes.rows.removed, changes.rows.changed) == (True, 0, 0)
+    assert {change.what for change in changes.made_from} >= {"input staged.stg_readings", "built spans"}
+    for version in (first, second):
+        check_that_it_is_rebuilt_the_same(works, version)
 
 
 def test_a_failed_blocking_check_stops_everything_downstream(works):
@@ -97,6 +157,7 @@ def test_a_failed_blocking_check_stops_everything_downstream(works):
     assert "raw/readings" in made
     assert "staged/stg_readings" not in made
     assert "features/pump_pressure" not in made
+    assert DatasetStore(works.settings.datasets_dir).names() == []
 
 
 def test_every_asset_has_owner_group_kinds_description_columns_and_lineage(works):

@@ -47,4 +47,4 @@ def test_layers_build_on_postgresql_and_s3(
     logs = [p.read_text() for p in (tmp_path / "data" / "dbt" / "runs").rglob("dbt.log")]
     assert logs
     assert not [text for text in logs if postgres_url in text or "s3cret" in text]
-    assert any("Concurrency: 4 threads (target='postgres_s3')" in text for text in logs)
+    assert any("Concurrency: 1 threads (target='postgres_s3')" in text for text in logs)

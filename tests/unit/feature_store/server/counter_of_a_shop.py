@@ -176,7 +176,7 @@ def open_shop(folder: Path, **settings: Any) -> Shop:
     shelf = Shelf()
     sources = frozenset({"orders", "returns"})
     access = Access(platform, list(CATALOG.views), sources)
-    metrics = Metrics(folder / "counters", 1, ROUTES, counted_views(CATALOG), sorted(sources), access.names)
+    metrics = Metrics(folder / "counters", 1, ROUTES, counted_views(CATALOG), sorted(sources))
     access_log = AccessLog(platform.server_access_log)
     shop: Shop
 

@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from orchestration.feature_store.server import KeysFault, ServingFault, check_exposure, new_key
+from orchestration.feature_store.server import KeysFault, ServingFault, access, check_exposure, new_key
 from orchestration.settings import Settings
 from tests.unit.feature_store.server.counter_of_a_shop import ask, call, open_shop
 
@@ -106,6 +106,40 @@ def test_a_caller_has_so_many_requests_in_a_second(tmp_path, monkeypatch):
     assert call(shop, "GET", "/metrics", key=keys["boss"]).headers["retry-after"] == "1"
     now[0] += 1
     assert statuses("till", 1) == [200]
+
+
+def test_a_changed_keys_file_counts_without_a_restart(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(access, "_LOOK_SECONDS", 0)
+    shop, keys = keyed_shop(tmp_path, ("till", "clerk"), ("boss", "manager"))
+    path = tmp_path / "keys.yml"
+
+    def status(name):
+        return call(shop, "GET", "/openapi.json", key=keys[name]).status
+
+    assert (status("till"), status("boss")) == (200, 200)
+    declared = yaml.safe_load(path.read_text())
+    keys["new"], digest = new_key("new")
+    declared["keys"] = [
+        {"name": "new", "role": "clerk", "sha256": digest, "requests_per_second": 1},
+        *(key for key in declared["keys"] if key["name"] != "till"),
+    ]
+    replaced = tmp_path / "keys.part"
+    replaced.write_text(yaml.safe_dump(declared))
+    replaced.replace(path)
+    monkeypatch.setattr("time.time", lambda: 1000.0)
+    assert [status("till"), status("boss"), status("new"), status("new")] == [401, 200, 200, 429]
+    for damaged in ("- [", "roles: {}\nkeys: []", None):
+        caplog.clear()
+        if damaged is None:
+            path.unlink()
+        else:
+            path.write_text(damaged)
+        assert [status("boss"), status("boss"), status("till")] == [200, 200, 401]
+        (told,) = [record.getMessage() for record in caplog.records]
+        assert "the keys before it go on to count" in told
+        assert str(path) in told
+    path.write_text(yaml.safe_dump({**declared, "keys": declared["keys"][:1]}))
+    assert status("boss") == 401
 
 
 def test_a_keys_file_that_cannot_be_used_names_every_fault(tmp_path):

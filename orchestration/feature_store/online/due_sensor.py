@@ -1,0 +1,52 @@
+"""Online values follow the clock: views are materialized again when a row has become known since.
+
+What belongs here: when. What does not: which rows lie ahead, which each materialization tells
+(``materialization``).
+"""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from orchestration.settings import Clock
+
+NEXT_DUE = "next_due"
+"""Metadata of a materialization: when the first row becomes known that it left out."""
+INTERVAL_SECONDS = 60
+
+
+def due_request(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], clock: Clock
+) -> dg.RunRequest | None:
+    """One run of all assets that have a row due; None if none has. It is asked for once."""
+    due: list[dg.AssetKey] = []
+    told: list[str] = []
+    for key in keys:
+        event = instance.get_latest_materialization_event(key)
+        found = None if event is None else event.asset_materialization
+        at = None if found is None else found.metadata.get(NEXT_DUE)
+        if event is None or not isinstance(at, dg.TimestampMetadataValue):
+            continue
+        if at.value <= clock.now().timestamp():
+            due.append(key)
+            told.append(f"{key.to_user_string()} {event.timestamp}")
+    return dg.RunRequest(run_key="; ".join(told), asset_selection=due) if due else None
+
+
+def build_due_sensor(
+    assets: Sequence[dg.AssetsDefinition], clock: Clock, default_status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    """The sensor over all online stores."""
+    keys = sorted((key for asset in assets for key in asset.keys), key=lambda key: key.to_user_string())
+
+    @dg.sensor(
+        name="online_rows_due",
+        description="Materializes online stores when a row that lay ahead of the clock has become known.",
+        target=dg.AssetSelection.assets(*keys),
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=default_status,
+    )
+    def online_rows_due(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        yield due_request(context.instance, keys, clock) or dg.SkipReason("no row is due")
+
+    return online_rows_due

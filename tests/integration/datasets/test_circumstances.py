@@ -1,0 +1,110 @@
+"""What surrounds a build: the repository, the checks of Dagster's event log, the days that were built."""
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from orchestration.declarations import Partition
+from orchestration.learning.datasets.circumstances import (
+    built_window,
+    check_outcomes,
+    cutoff_of,
+    git_state,
+    lock_hash,
+    window_filter,
+)
+from orchestration.learning.datasets.manifest import DatasetError
+
+KEY = dg.AssetKey(["training", "returns"])
+DAYS = Partition(frequency="daily", start="2024-01-01", timezone="Europe/Berlin")
+
+
+def test_git_says_the_commit_and_whether_files_differ_from_it(tmp_path):
+    assert git_state(tmp_path) is None
+
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
+
+    git("init")
+    assert git_state(tmp_path) is None  # no commit yet
+    (tmp_path / "file").write_text("a")
+    git("add", ".")
+    git("commit", "-m", "a")
+    found = git_state(tmp_path)
+    assert len(found.commit) == 40
+    assert not found.dirty
+    (tmp_path / "other").write_text("b")
+    assert git_state(tmp_path).dirty
+    assert lock_hash(tmp_path / "file").startswith("ca978112ca1bbdca")
+    assert lock_hash(tmp_path / "none") is None
+
+
+def graph(*, passed, severity=dg.AssetCheckSeverity.ERROR):
+    @dg.asset(key=KEY)
+    def returns():
+        return dg.MaterializeResult(metadata={"training_cutoff": "2024-01-31T00:00:00+00:00"})
+
+    @dg.asset_check(asset=KEY, blocking=True)
+    def complete():
+        return dg.AssetCheckResult(passed=passed, severity=severity, metadata={"measured": 3.5})
+
+    return [returns, complete]
+
+
+def specs(definitions):
+    return list(definitions[1].check_specs)
+
+
+def test_checks_are_told_as_they_last_came_out():
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions = graph(passed=True)
+        with pytest.raises(DatasetError, match="found no materialization"):
+            check_outcomes(instance, KEY, specs(definitions))
+        run = dg.materialize(definitions, instance=instance)
+        (found,) = check_outcomes(instance, KEY, specs(definitions))
+        assert (found.name, found.outcome, found.measured) == ("complete", "passed", 3.5)
+        assert found.run_id == run.run_id
+        assert cutoff_of(instance, KEY) == datetime(2024, 1, 31, tzinfo=UTC)
+        dg.materialize(definitions[:1], instance=instance)
+        with pytest.raises(
+            DatasetError, match="complete: not evaluated since the training set was last built"
+        ):
+            check_outcomes(instance, KEY, specs(definitions))
+
+
+def test_what_a_blocking_check_does_not_vouch_for_is_refused():
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions = graph(passed=False)
+        dg.materialize(definitions[:1], instance=instance)
+        with pytest.raises(DatasetError, match="complete: not evaluated"):
+            check_outcomes(instance, KEY, specs(definitions))
+        dg.materialize(definitions, instance=instance, raise_on_error=False)
+        with pytest.raises(DatasetError, match="expected all passed:\n  complete: failed"):
+            check_outcomes(instance, KEY, specs(definitions))
+
+
+def test_days_that_were_built_since_the_table_was_made_are_spans():
+    def made(instance, *days):
+        for day in days:
+            instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=day))
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert built_window(instance, KEY, DAYS, "known_at", None) is None
+        made(instance, "2024-01-09", "2024-01-10")
+        since = datetime.now(UTC)
+        made(instance, "2024-01-02", "2024-01-01", "2024-01-04", "2024-01-10")
+        found = built_window(instance, KEY, DAYS, "known_at", since)
+        midnight = datetime(2023, 12, 31, 23, tzinfo=UTC)
+        day = timedelta(days=1)
+        assert found.spans == (
+            (midnight, midnight + 2 * day),
+            (midnight + 3 * day, midnight + 4 * day),
+            (midnight + 9 * day, midnight + 10 * day),
+        )
+        assert window_filter(found).count(" or ") == 2
+        assert len(built_window(instance, KEY, DAYS, "known_at", None).spans) == 3
+        assert built_window(instance, KEY, None, "known_at", None) is None
+    assert window_filter(None) == "true"
