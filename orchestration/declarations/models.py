@@ -80,7 +80,7 @@ class Floors(Declared):
     """How far the mean score may be from the share of positive labels."""
     megabytes: Positive = 50
     milliseconds: Positive = 20
-    """How long the prediction of a single row may take, at the 99th percentile."""
+    """How long the prediction of a single row may take; the median of many counts."""
 
 
 class Gate(Declared):

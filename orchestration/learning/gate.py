@@ -217,12 +217,13 @@ def small_and_fast(spec: ModelSpec, contest: Contest) -> Told:
     floors, challenger = spec.declared.floors, contest.challenger
     size = sum(facts["bytes"] for facts in challenger.model.manifest["files"].values()) / 1e6
     seconds = single_row_seconds(challenger, contest)
-    slow = float(np.quantile(seconds, 0.99) * 1000)
+    # The median: how busy the machine is with other work must not decide who serves.
+    slow = float(np.median(seconds) * 1000)
     evidence = {
         "megabytes": size,
         "most_megabytes": floors.megabytes,
-        "milliseconds_p50": float(np.median(seconds) * 1000),
-        "milliseconds_p99": slow,
+        "milliseconds": slow,
+        "milliseconds_p99": float(np.quantile(seconds, 0.99) * 1000),
         "most_milliseconds": floors.milliseconds,
         "rows_timed": len(seconds),
     }
