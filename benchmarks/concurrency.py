@@ -19,8 +19,8 @@ from pathlib import Path
 from benchmarks.clients import ENTITIES, ask_for_long, bad
 from benchmarks.feast_environment import feast_python
 from benchmarks.mill import Mill
-from benchmarks.online import local_redis
 from benchmarks.report import Row
+from benchmarks.timing import redis_server
 from orchestration.settings import PROJECT_DIR
 
 CLIENTS = 64
@@ -124,7 +124,7 @@ def _told(found: Counter[str], written: dict[str, int]) -> str:
 def run(place: Path, *, repeats: int, seconds: float) -> list[Row]:  # nothing is measured
     """Both our stores, and Feast's."""
     named = {"LMDB": load_ours(place / "lmdb", None, clients=CLIENTS, seconds=seconds, workers=WORKERS)}
-    with local_redis() as url:
+    with redis_server() as url:
         named["Redis"] = load_ours(place / "redis", url, clients=CLIENTS, seconds=seconds, workers=WORKERS)
     theirs = {
         name: _load_feast(place / name, clients=CLIENTS, seconds=seconds, through_server=name == SERVED)

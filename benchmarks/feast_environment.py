@@ -11,21 +11,22 @@ from pathlib import Path
 
 from orchestration.settings import PROJECT_DIR
 
-FEAST = "feast==0.67.0"
+VERSION = "0.67.0"
 
 
 class NoPackageIndexError(RuntimeError):
     """No package index can be reached."""
 
 
-def feast_python() -> Path:
-    """A Python that has Feast.
+def feast_python(extras: str = "") -> Path:
+    """A Python that has Feast, with extras such as ``[redis]``: an environment for each choice of them.
 
     Raises:
         NoPackageIndexError: It is not installed yet, and cannot be now.
         RuntimeError: Installing it failed for another reason.
     """
-    folder = PROJECT_DIR / ".feast" / f"{FEAST}-py{sys.version_info.major}{sys.version_info.minor}"
+    wanted = f"feast{extras}=={VERSION}"
+    folder = PROJECT_DIR / ".feast" / f"{wanted}-py{sys.version_info.major}{sys.version_info.minor}"
     python, is_made = folder / "bin" / "python", folder / ".made"
     folder.parent.mkdir(exist_ok=True)
     with (folder.parent / "lock").open("w") as lock:
@@ -42,12 +43,12 @@ def feast_python() -> Path:
                 "--quiet",
                 "--python",
                 str(python),
-                FEAST,
+                wanted,
             ]
             done = subprocess.run(install, capture_output=True, text=True, check=False)
             if "Failed to fetch" in done.stderr or "dns error" in done.stderr:
-                raise NoPackageIndexError(f"{FEAST}: {done.stderr[-300:]}")
+                raise NoPackageIndexError(f"{wanted}: {done.stderr[-300:]}")
             if done.returncode:
-                raise RuntimeError(f"{FEAST}: {done.stderr}")
+                raise RuntimeError(f"{wanted}: {done.stderr}")
             is_made.touch()
     return python

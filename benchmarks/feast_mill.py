@@ -14,8 +14,8 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pandas as pd
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType  # type: ignore[import-not-found]
-from feast.types import Int64, String  # type: ignore[import-not-found]
+from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
+from feast.types import Int64, String
 
 what, folder, entities, features = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), 10
 names = [f"f{n}" for n in range(features)]

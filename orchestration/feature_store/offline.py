@@ -3,7 +3,7 @@
 What belongs here: ``get_historical_features``. What does not: the join itself (``point_in_time``) and the
 forms a caller's rows may have (``spines``).
 
-One statement a view: DuckDB holds what it sorts for an ASOF join until the statement ends, so that one
+Several statements a view: DuckDB holds what it sorts for an ASOF join until the statement ends, so that one
 statement over all views would need the memory of all of them at once.
 """
 
@@ -216,9 +216,15 @@ def _join(
     for number, (role, wanted) in enumerate(zip(request.roles, request.by_role.values(), strict=True)):
         spine_columns = [identifier(f"_{role.name}__{key}") for key in role.view.keys]
         view = view_argument(role, [w.feature for w in wanted], spine_columns, as_of=as_of)
-        known = sql.known_values("_spine", _PREDICTION_TIME, view, first, last)
-        con.execute(f"create temp table _known_{number} as {known}")
-        parts.append(f"_known_{number}")
+        found = sql.found_rows("_spine", _PREDICTION_TIME, view, first, last)
+        con.execute(f"create or replace temp table _found as {found}")
+        known = f"_known_{number}"
+        con.execute(f"create temp table {known} as {sql.fetched_values('_found', view)}")
+        con.execute(f"create or replace temp table _several as {sql.fetched_several_times(known)}")
+        if con.execute("select count(*) from _several").fetchall()[0][0]:
+            con.execute(f"delete from {known} where {_ROW} in (select {_ROW} from _several)")
+            con.execute(f"insert into {known} {sql.greatest_values('_found', '_several', view)}")
+        parts.append(known)
     joined = "(select * from _spine" + "".join(f" left join {part} using ({_ROW})" for part in parts) + ")"
     columns = ", ".join(f"{identifier(n)} as {identifier(as_)}" for n, as_ in request.columns.items())
     query = f"select {columns} from ({sql.with_on_demand(joined, request.on_demand)}) order by {_ROW}"

@@ -64,14 +64,26 @@ class PointInTimeSql:
         environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
         return environment.from_string(text).module
 
-    def known_values(
+    def found_rows(
         self, spine: str, prediction_time: str, view: Mapping[str, Any], first: str, last: str
     ) -> str:
-        """A select of ``_row`` and the values that one view knew, for the spine's rows with any.
+        """A select of ``_row``, keys and instant of what one view knew, for the spine's rows with any.
 
         ``first`` and ``last`` are SQL: the earliest and latest prediction time.
         """
-        return str(self._macros.known_values(spine, prediction_time, view, first, last))
+        return str(self._macros.found_rows(spine, prediction_time, view, first, last))
+
+    def fetched_values(self, found: str, view: Mapping[str, Any]) -> str:
+        """A select of ``_row`` and values for what was found; several times a row where timestamps tie."""
+        return str(self._macros.fetched_values(found, view))
+
+    def fetched_several_times(self, fetched: str) -> str:
+        """A select of each ``_row`` that was fetched more than once."""
+        return str(self._macros.fetched_several_times(fetched))
+
+    def greatest_values(self, found: str, several: str, view: Mapping[str, Any]) -> str:
+        """A select of ``_row`` and values, the greatest of those that tie, for the rows of ``several``."""
+        return str(self._macros.greatest_values(found, several, view))
 
     def with_on_demand(self, joined: str, on_demand: Mapping[str, OnDemandFeature]) -> str:
         """A select that adds on-demand features to a join."""

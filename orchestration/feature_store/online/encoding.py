@@ -148,6 +148,7 @@ class Decoded:
 
     timestamps: Sequence[int]
     columns: list[list[Any]]
+    has_nulls: bool
 
 
 class Layout:
@@ -166,6 +167,9 @@ class Layout:
                                f"{(count + 7) // 8}s")  # fmt: skip
         self.head = struct.Struct("<Qq" + self.nulls_code + "".join(kind.code for kind in self.kinds))
         self._variable = [n for n, kind in enumerate(self.kinds) if kind.is_variable]
+        self._as_they_are = frozenset(
+            n for n, kind in enumerate(self.kinds) if not kind.is_variable and kind.convert is None
+        )
         nothing = [b"" if kind.code.endswith("s") else 0 for kind in self.kinds]
         nulls: bytes | int = b"" if self.nulls_code.endswith("s") else 0
         self.blank = self.head.pack(self.schema, NOT_STORED, nulls, *nothing)
@@ -187,16 +191,21 @@ class Layout:
             raise self._mismatch() from None
         if fields[0].count(self.schema) != len(values):
             raise self._mismatch()
-        columns = [self._column(fields, values, n) for n in wanted]
+        as_they_are = self._as_they_are
+        columns = [
+            list(fields[n + 3]) if n in as_they_are else self._column(fields, values, n) for n in wanted
+        ]
         nulls = fields[2]
-        if any(nulls):
+        has_nulls = any(nulls)
+        if has_nulls:
             self._clear_nulls(nulls, columns, wanted)
-        return Decoded(fields[1], columns)
+        return Decoded(fields[1], columns, has_nulls)
 
     def _column(self, fields: Sequence[Sequence[Any]], values: Sequence[bytes], place: int) -> list[Any]:
         kind, slots = self.kinds[place], fields[place + 3]
         if not kind.is_variable:
-            return list(slots) if kind.convert is None else list(map(kind.convert, slots))
+            assert kind.convert is not None
+            return list(map(kind.convert, slots))
         size, before = self.head.size, self._variable.index(place) - 1
         starts = fields[self._variable[before] + 3] if before >= 0 else (0,) * len(values)
         parts = [v[size + a : size + b] for v, a, b in zip(values, starts, slots, strict=True)]

@@ -7,8 +7,10 @@ another of the same instant, are looked up in the history; all others are decide
 here: which rows. What does not: bytes (``packing``) and where they go (``store``).
 """
 
+import gc
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -272,6 +274,10 @@ class _Run:
         return int(count), first
 
     def _rebuild(self, reason: str) -> Materialization:
+        with _no_collection():
+            return self._write_anew(reason)
+
+    def _write_anew(self, reason: str) -> Materialization:
         rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
         try:
             # To order rows that share entity and timestamp costs as much as all the rest; mostly none do.
@@ -312,14 +318,19 @@ class _Run:
         self.con.execute(f"create or replace temp table _changes as {feed}")
         gone = "_changes where change_type in ('delete', 'update_preimage')"
         come = "_changes where change_type in ('insert', 'update_postimage')"
-        # A row that was deleted and written again has not changed.
-        self.con.execute(f"create or replace temp table _gone as {_difference(view, gone, come)}")
-        self.con.execute(
-            f"create or replace temp table _come as ({_difference(view, come, gone)}) union all {known}"
-        )
+        later = "" if base.cutoff == position.cutoff else f" union all {known}"
+        if self._count_of(gone):
+            # A row that was deleted and written again has not changed.
+            gone, come = _difference(view, gone, come), _difference(view, come, gone)
+        else:
+            gone, come = f"select {names} from {gone}", f"select {names} from {come}"
+        self.con.execute(f"create or replace temp table _gone as {gone}")
+        self.con.execute(f"create or replace temp table _come as ({come}){later}")
         self.con.execute("drop table _changes")
-        counted = "select (select count(*) from _gone) + (select count(*) from _come)"
-        return int(self.con.execute(counted).fetchall()[0][0])
+        return self._count_of("_gone") + self._count_of("_come")
+
+    def _count_of(self, relation: str) -> int:
+        return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
         come = {k: v for batch in self.packer.batches(self.con, f"({latest_rows(self.view, 'from _come')})")
@@ -327,7 +338,8 @@ class _Run:
         doubtful = self._overtaken(come)
         looked_up = self._look_up(doubtful)
         changes = Changes(
-            newer=[(key, value) for key, value in come.items() if key not in doubtful],
+            # In the order of keys a store finds its way faster.
+            newer=sorted((key, value) for key, value in come.items() if key not in doubtful),
             exact=list(looked_up.items()),
             gone=[key for key in doubtful if key not in looked_up],
         )
@@ -379,6 +391,18 @@ class _Run:
             return {key: value for batch in batches for key, value in batch}
         finally:
             self.con.unregister("_doubtful")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's search for cycles: of millions of keys and values none is in one."""
+    is_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if is_on:
+            gc.enable()
 
 
 def _without_ties(batches: Iterable[list[Pair]]) -> Iterator[list[Pair]]:

@@ -53,7 +53,7 @@ class OnlineResponse:
     Attributes:
         feature_names: The entity's keys, the request's values, then the features, as asked for.
         values: A list a name, in it one value an entity row; None where the status is not ``PRESENT``.
-        statuses: A status for each value.
+        statuses: A status for each value. Columns without a missing value share one list.
         instants: The row timestamp of each value in microseconds since 1970, or ``NOT_STORED``; None for what
             is no stored feature. Features of one row share one sequence.
     """
@@ -270,23 +270,12 @@ class OnlineReader:
             decoded = _decode(group, values)
             reasons = _absences(decoded.timestamps, now - group.ttl)
             for place, column in zip(group.columns, decoded.columns, strict=True):
-                if reasons:
-                    for row in reasons:
-                        column[row] = None
-                if None in column:
-                    statuses[place] = [
-                        Status.PRESENT if value is not None else reasons.get(row, Status.NULL_VALUE)
-                        for row, value in enumerate(column)
-                    ]
-                else:
-                    statuses[place] = present.copy()
                 features[place], instants[place] = column, decoded.timestamps
+                statuses[place] = (
+                    _statuses(column, reasons, present) if reasons or decoded.has_nulls else present
+                )
         inputs = [list(given[name]) for name in names[: len(names) - len(features) - _extra(plan)]]
-        input_statuses = [
-            present.copy() if None not in column
-            else [Status.NULL_VALUE if value is None else Status.PRESENT for value in column]
-            for column in inputs
-        ]  # fmt: skip
+        input_statuses = [_statuses(column, {}, present) for column in inputs]
         computed = _on_demand(plan, given, features, count)
         return OnlineResponse(
             names,
@@ -294,13 +283,22 @@ class OnlineReader:
             [
                 *input_statuses,
                 *statuses,
-                *(
-                    [Status.NULL_VALUE if v is None else Status.PRESENT for v in column]
-                    for column in computed
-                ),
+                *(_statuses(column, {}, present) for column in computed),
             ],
             [*([None] * len(inputs)), *instants, *([None] * len(computed))],
         )
+
+
+def _statuses(column: list[Any], reasons: Mapping[int, Status], present: list[Status]) -> list[Status]:
+    """The statuses of a column; in the rows for which there are reasons it has no value from now on."""
+    for row in reasons:
+        column[row] = None
+    if None not in column:
+        return present
+    return [
+        Status.PRESENT if value is not None else reasons.get(row, Status.NULL_VALUE)
+        for row, value in enumerate(column)
+    ]
 
 
 def _extra(plan: _Plan) -> int:

@@ -8,6 +8,7 @@ tag, so they are on one node of a cluster. What belongs here: Redis. What does n
 import asyncio
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -117,7 +118,7 @@ class RedisStore:
         for batch in batches:
             with self._client.pipeline(transaction=False) as pipe:
                 for chunk in _chunks(batch):
-                    pipe.hset(new, items=[part for pair in chunk for part in pair])
+                    pipe.execute_command("HSET", new, *chain.from_iterable(chunk))
                 written += sum(pipe.execute())
         with self._client.pipeline() as pipe:
             pipe.watch(pointer, new)

@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import orjson
@@ -207,7 +208,7 @@ class FeatureServer:
             reply = _error(500, "the server failed; its log says why")
         headers = [
             (b"content-type", reply.content_type),
-            (b"content-length", str(len(reply.body)).encode()),
+            (b"content-length", b"%d" % len(reply.body)),
             *reply.headers,
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
@@ -247,7 +248,8 @@ class FeatureServer:
             Refusal: 413, it is too large; 415, it says it is no JSON; 400, it came too slowly.
         """
         # A page in somebody's browser can send any other type here without asking.
-        if headers.get(b"content-type", b"").partition(b";")[0].strip().lower() != _JSON:
+        content_type = headers.get(b"content-type", b"")
+        if content_type != _JSON and content_type.partition(b";")[0].strip().lower() != _JSON:
             raise Refusal(415, "expected content-type: application/json")
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._max_body:
@@ -376,7 +378,12 @@ def _page(page: Page, call: Call) -> Reply:
 
 def _check_host(headers: Mapping[bytes, bytes]) -> None:
     """Without keys, answer nobody who came here by another name: a page in a browser could have sent it."""
-    host = headers.get(b"host", b"").decode("latin-1")
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    if name.lower() not in MINE:
+    if not _is_mine(headers.get(b"host", b"")):
         raise Refusal(421, "expected a host name of this machine: 127.0.0.1, localhost or [::1]")
+
+
+@lru_cache(maxsize=256)
+def _is_mine(host: bytes) -> bool:
+    text = host.decode("latin-1")
+    name = text if text.endswith("]") else text.rpartition(":")[0] or text
+    return name.lower() in MINE

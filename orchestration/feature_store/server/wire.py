@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal, InvalidOperation
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Protocol
 
 import orjson
@@ -38,6 +38,9 @@ KEYS = (
 
 Column = Sequence[Any]
 _STATUSES = tuple(Status)
+_STATUS_JSON = {status: f'"{status.value}"'.encode() for status in Status}
+_KEYS = frozenset(KEYS)
+_TEXTS = frozenset({str})
 _PLANS_KEPT = 1_000
 
 
@@ -77,7 +80,7 @@ class Plan:
         write: How a feature's values become JSON, by its place among the features.
     """
 
-    features: list[str] | str
+    features: tuple[str, ...] | str
     views: frozenset[str]
     required: frozenset[str]
     parse: Mapping[str, Callable[[Any], Any]]
@@ -152,14 +155,14 @@ def parse_request(body: bytes, max_rows: int) -> Request:
         Refusal: 400, 413 or 422: it makes none.
     """
     held = load_object(body)
-    for key in held:
-        if key not in KEYS:
-            raise Refusal(422, f"found unknown key {key!r}, expected some of {', '.join(KEYS)}")
+    if not _KEYS.issuperset(held):
+        key = next(key for key in held if key not in _KEYS)
+        raise Refusal(422, f"found unknown key {key!r}, expected some of {', '.join(KEYS)}")
     if "entities" not in held:
         raise Refusal(422, "entities: found nothing, expected an object: a list of values a column")
     rows = check_columns(held["entities"], "entities", max_rows)
     features, service = held.get("features") or [], held.get("feature_service")
-    if type(features) is not list or not all(type(name) is str for name in features):
+    if type(features) is not list or not _TEXTS.issuperset(map(type, features)):
         raise Refusal(422, "features: expected a list of names such as view:feature")
     if service is not None and type(service) is not str:
         raise Refusal(422, f"feature_service: found {_kind(service)}, expected a name")
@@ -324,7 +327,7 @@ def _join_keys(role: Role) -> dict[str, DeclaredColumn]:
     return dict(zip(role.join_keys, role.view.entity, strict=True))
 
 
-def _plan(features: list[str] | str, wanted: Sequence[Wanted], service: Service | None = None) -> Plan:
+def _plan(features: tuple[str, ...] | str, wanted: Sequence[Wanted], service: Service | None = None) -> Plan:
     types: dict[str, str] = {}
     for feature in wanted:
         types |= {name: column.data_type for name, column in _join_keys(feature.role).items()}
@@ -348,7 +351,7 @@ def _make(asked: tuple[str, ...] | str, catalog: Catalog) -> Plan:
     if isinstance(asked, str):
         service = catalog.service(asked)
         return _plan(service.name, service.features, service)
-    return _plan(list(asked), catalog.resolve(asked))
+    return _plan(asked, catalog.resolve(asked))
 
 
 def _unknown(asked: tuple[str, ...] | str, catalog: Catalog, views: frozenset[str]) -> str:
@@ -397,32 +400,34 @@ def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> tup
         plan: What was asked for.
         entities: The request's columns as they came: join keys are given back unchanged.
     """
-    names, values = answer.feature_names, answer.values
+    names = answer.feature_names
     first = len(names) - len(plan.labels)
-    # Put together from parts: statuses and instants of one row's features are mostly the same lists.
-    parts = [b'{"metadata":{"feature_names":', orjson.dumps(names), b'},"results":[']
-    statuses: Sequence[Status] = ()
-    instants: Sequence[int] | None = None
-    rest, since, tallies = b"", 0, []
-    for place, (its_statuses, its_instants) in enumerate(zip(answer.statuses, answer.instants, strict=True)):
-        if its_instants is not instants or its_statuses != statuses or place in (0, first):
-            if since < place and place > first:
-                tallies.append(Tally(plan.labels[since - first], statuses, place - since))
-            statuses, instants, since = its_statuses, its_instants, place
-            rest = b',"statuses":["%b"],"event_timestamps":["%b"]},' % (
-                b'","'.join([status.value.encode() for status in statuses]),
-                b'","'.join([_NO_ROW] * len(statuses) if instants is None else map(_iso, instants)),
-            )
-        column: Sequence[Any] = values[place]
-        if place < first:
-            column = entities.get(names[place], column)
-        elif place - first in plan.write:
-            column = list(map(plan.write[place - first], column))
-        parts += (b'{"values":', orjson.dumps(column, _default), rest)
-    tallies.append(Tally(plan.labels[since - first], statuses, len(names) - since))
-    parts[-1] = rest[:-1]
-    parts.append(b"]}")
-    return b"".join(parts), tallies
+    columns: list[Column] = list(answer.values)
+    for place in range(first):
+        columns[place] = entities.get(names[place], columns[place])
+    for place, write in plan.write.items():
+        columns[first + place] = list(map(write, columns[first + place]))
+    # Columns with the same statuses and instants, as those of one row mostly are, are written as one.
+    runs, tallies, since = [], [], 0
+    for place, (statuses, instants) in enumerate(zip(answer.statuses, answer.instants, strict=True), 1):
+        if place < len(names) and place != first:
+            following = answer.statuses[place]
+            if answer.instants[place] is instants and (following is statuses or following == statuses):
+                continue
+        rest = b',"statuses":[%b],"event_timestamps":["%b"]}' % (
+            b",".join([_STATUS_JSON[status] for status in statuses]),
+            b'","'.join([_NO_ROW] * len(statuses) if instants is None else map(_iso, instants)),
+        )
+        between = rest + b',{"values":'
+        runs.append(b'{"values":' + between.join(map(_dumps, columns[since:place])) + rest)
+        if since >= first:
+            tallies.append(Tally(plan.labels[since - first], statuses, place - since))
+        since = place
+    body = b'{"metadata":{"feature_names":%b},"results":[%b]}' % (orjson.dumps(names), b",".join(runs))
+    return body, tallies
+
+
+_dumps = partial(orjson.dumps, default=_default)
 
 
 @lru_cache(maxsize=65_536)

@@ -23,7 +23,7 @@ def test_too_many_rows_or_bytes_are_refused(tmp_path):
     assert (many.status, many.json["error"]) == (413, "entities: found 3 rows, expected at most 2")
     assert call(shop, "POST", "/get-online-features", b" " * 101).status == 413
     assert call(shop, "POST", "/get-online-features", chunks=[b" " * 60, b" " * 60]).status == 413
-    assert shop.shelf.asked == [(["buyers:orders"], {"buyer": [1, 2]})]
+    assert shop.shelf.asked == [(("buyers:orders",), {"buyer": [1, 2]})]
 
 
 def test_a_body_may_come_in_pieces(shop):

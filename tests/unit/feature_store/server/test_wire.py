@@ -71,7 +71,7 @@ def test_a_service_is_asked_for_by_name_with_its_roles_and_request_columns(shop)
 def test_a_key_of_another_view_may_come_along(shop):
     got = ask(shop, ["buyers:orders"], {"buyer": [1], "store": ["north"]})
     assert got.status == 200
-    assert shop.shelf.asked == [(["buyers:orders"], {"buyer": [1]})]
+    assert shop.shelf.asked == [(("buyers:orders",), {"buyer": [1]})]
 
 
 @pytest.mark.parametrize(
