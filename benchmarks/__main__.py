@@ -36,7 +36,7 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "promotion": promotion.run,
 }
 LONG = frozenset({"parity", "concurrency", "promotion"})
-"""Parts that run only by name: a year moment by moment, a minute of clients for each store, simulated pairs."""
+"""Parts that run only by name: a year moment by moment, a minute of clients a store, simulated pairs."""
 DEFAULT = [name for name in PARTS if name not in LONG]
 
 
