@@ -14,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 import duckdb
+import yaml
 from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 
 from orchestration.partitions import Window, run_window
@@ -64,7 +65,7 @@ class DbtInvocation:
         self._raise_on_error = raise_on_error
         self._nodes = selected_nodes(context) if context is not None else None
         given = self._args[self._args.index("--vars") + 1] if "--vars" in self._args else "{}"
-        self._told = {name: value for name, value in json.loads(given).items() if name in TOLD_VARIABLES}
+        self._told = {name: value for name, value in yaml.safe_load(given).items() if name in TOLD_VARIABLES}
         self._error: str | None = None
         self._outcomes: dict[str, Outcome] = {}
         run_id = context.run_id if context is not None else f"by_hand_{time.time_ns()}"

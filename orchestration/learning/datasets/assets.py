@@ -13,7 +13,7 @@ import dagster as dg
 from orchestration.asset_specs import asset_key, declared_schema
 from orchestration.declarations import Declarations, Table
 from orchestration.lakehouse import LakehouseResource
-from orchestration.learning.datasets.circumstances import built_window, check_outcomes, cutoff_of
+from orchestration.learning.datasets.circumstances import built_window, cutoff_of, settled_check_outcomes
 from orchestration.learning.datasets.recipe import Compile, read_recipe
 from orchestration.learning.datasets.store import DatasetStore
 from orchestration.settings import Clock, Settings
@@ -100,7 +100,9 @@ def _asset(
             run_id=context.run_id,
             cutoff=cutoff_of(context.instance, training_set) or clock.now(),
             variables=variables,
-            checks=check_outcomes(context.instance, training_set, checks),
+            checks=settled_check_outcomes(
+                context.instance, training_set, checks, context.run_id, settings.lake_lock_timeout_seconds
+            ),
             window=partial(
                 built_window, context.instance, training_set, recipe.partition, recipe.window_column
             ),

@@ -6,6 +6,7 @@ What belongs here: looking these up. What does not: the data, and what is declar
 import hashlib
 import platform
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,11 @@ from typing import Any
 
 import dagster as dg
 import duckdb
-from dagster import AssetRecordsFilter, DagsterEventType
+from dagster import AssetRecordsFilter, DagsterEventType, EventLogEntry
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 
 from orchestration.declarations import Partition
 from orchestration.learning.datasets.manifest import CheckOutcome, DatasetError, Engine, Git, Window
@@ -71,12 +76,52 @@ def lock_hash(file: Path) -> str | None:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+class NotYetCheckedError(DatasetError):
+    """Another run has built the training set anew and is about to check it."""
+
+
+_EVALUATED = frozenset({AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED})
+
+
+def _last_evaluation(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey, latest: AssetCheckExecutionRecord | None
+) -> EventLogEntry | None:
+    """The last evaluation of a check; one that a run only plans says nothing."""
+    if latest is not None and latest.status not in _EVALUATED:
+        found = instance.event_log_storage.get_asset_check_execution_history(key, 1, status=_EVALUATED)
+        latest = found[0] if found else None
+    return latest.event if latest is not None else None
+
+
+def settled_check_outcomes(
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    specs: Sequence[dg.AssetCheckSpec],
+    run_id: str,
+    timeout_seconds: float,
+) -> list[CheckOutcome]:
+    """``check_outcomes``, once another run that is building the asset has checked it.
+
+    Raises:
+        DatasetError: As ``check_outcomes``; the other run has ended, or took longer than the timeout.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            return check_outcomes(instance, asset, specs, run_id)
+        except NotYetCheckedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
 def check_outcomes(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, specs: Sequence[dg.AssetCheckSpec]
+    instance: dg.DagsterInstance, asset: dg.AssetKey, specs: Sequence[dg.AssetCheckSpec], run_id: str
 ) -> list[CheckOutcome]:
     """How the checks of an asset last came out, in name order; one never evaluated is left out.
 
     Raises:
+        NotYetCheckedError: As below, but a run other than ``run_id`` that goes on has built it last.
         DatasetError: A blocking check failed, or was not evaluated since the asset was last materialized:
             what it guards must not become a version.
     """
@@ -85,10 +130,9 @@ def check_outcomes(
         raise DatasetError(f"{asset.to_user_string()}: found no materialization, expected the training set")
     storage = instance.event_log_storage
     latest = storage.get_latest_asset_check_execution_by_key([spec.key for spec in specs])
-    found, faults = [], []
+    found, faults, is_stale = [], [], False
     for spec in sorted(specs, key=lambda s: s.name):
-        record = latest.get(spec.key)
-        event = record.event if record is not None else None
+        event = _last_evaluation(instance, spec.key, latest.get(spec.key))
         if event is None or event.dagster_event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
             if spec.blocking:
                 faults.append(f"{spec.name}: not evaluated")
@@ -99,10 +143,13 @@ def check_outcomes(
             faults.append(f"{spec.name}: failed: {evaluation.description or ''}".rstrip(": "))
         elif spec.blocking and (target is None or target.timestamp < made.timestamp):
             faults.append(f"{spec.name}: not evaluated since the training set was last built")
+            is_stale = True
         found.append(_outcome(spec, event.run_id, event.timestamp, evaluation))
     if faults:
         lines = "".join(f"\n  {fault}" for fault in faults)
-        raise DatasetError(
+        builder = instance.get_run_by_id(made.run_id) if made.run_id != run_id else None
+        is_soon = is_stale and builder is not None and not builder.is_finished
+        raise (NotYetCheckedError if is_soon else DatasetError)(
             f"{asset.to_user_string()}: found blocking checks that do not vouch for it, expected all passed:"
             f"{lines}"
         )

@@ -62,9 +62,9 @@ def test_checks_are_told_as_they_last_came_out():
     with dg.DagsterInstance.ephemeral() as instance:
         definitions = graph(passed=True)
         with pytest.raises(DatasetError, match="found no materialization"):
-            check_outcomes(instance, KEY, specs(definitions))
+            check_outcomes(instance, KEY, specs(definitions), "this run")
         run = dg.materialize(definitions, instance=instance)
-        (found,) = check_outcomes(instance, KEY, specs(definitions))
+        (found,) = check_outcomes(instance, KEY, specs(definitions), "this run")
         assert (found.name, found.outcome, found.measured) == ("complete", "passed", 3.5)
         assert found.run_id == run.run_id
         assert cutoff_of(instance, KEY) == datetime(2024, 1, 31, tzinfo=UTC)
@@ -72,7 +72,7 @@ def test_checks_are_told_as_they_last_came_out():
         with pytest.raises(
             DatasetError, match="complete: not evaluated since the training set was last built"
         ):
-            check_outcomes(instance, KEY, specs(definitions))
+            check_outcomes(instance, KEY, specs(definitions), "this run")
 
 
 def test_what_a_blocking_check_does_not_vouch_for_is_refused():
@@ -80,10 +80,10 @@ def test_what_a_blocking_check_does_not_vouch_for_is_refused():
         definitions = graph(passed=False)
         dg.materialize(definitions[:1], instance=instance)
         with pytest.raises(DatasetError, match="complete: not evaluated"):
-            check_outcomes(instance, KEY, specs(definitions))
+            check_outcomes(instance, KEY, specs(definitions), "this run")
         dg.materialize(definitions, instance=instance, raise_on_error=False)
         with pytest.raises(DatasetError, match="expected all passed:\n  complete: failed"):
-            check_outcomes(instance, KEY, specs(definitions))
+            check_outcomes(instance, KEY, specs(definitions), "this run")
 
 
 def test_days_that_were_built_since_the_table_was_made_are_spans():
