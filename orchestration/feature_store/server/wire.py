@@ -412,7 +412,7 @@ def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> tup
 def _alike(
     statuses: Sequence[Sequence[Status]], instants: Sequence[Sequence[int] | None], begin: int, end: int
 ) -> Iterator[tuple[int, int]]:
-    """Columns of the same statuses and instants, as those of one row mostly are: from which to before which."""
+    """Columns of the same statuses and instants, as those of one row mostly are: from which, to which."""
     since = begin
     while since < end:
         status, at, until = statuses[since], instants[since], since + 1
