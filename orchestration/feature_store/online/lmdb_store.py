@@ -76,7 +76,13 @@ class _Environments:
 
 def _open_environment(folder: Path, *, create: bool) -> lmdb.Environment:
     return lmdb.open(
-        str(folder), map_size=MAP_BYTES, max_readers=MAX_READERS, create=create, sync=not create, max_dbs=0
+        str(folder),
+        map_size=MAP_BYTES,
+        max_readers=MAX_READERS,
+        create=create,
+        sync=not create,
+        metasync=False,  # a power failure may undo the last commit: whole, and its position with it
+        max_dbs=0,
     )
 
 

@@ -333,7 +333,7 @@ class _Run:
         return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
-        come = self._pack(latest_rows(self.view, f"from {self.come}"))
+        come = self._pack(f"from {self.come}")
         doubtful = self._overtaken(come)
         looked_up = self._look_up(doubtful)
         changes = Changes(
@@ -346,9 +346,15 @@ class _Run:
         applied = self.store.apply(self.view.name, base, self.position, changes)
         return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
 
-    def _pack(self, query: str) -> dict[bytes, bytes]:
-        """The values of rows by key."""
-        return dict(chain.from_iterable(b.pairs for b in self.packer.batches(self.con, f"({query})")))
+    def _pack(self, rows: str) -> dict[bytes, bytes]:
+        """The value of the latest row of each entity among ``rows``, a query, by key."""
+        for ties in (False, True):  # mostly there are none, and to order them takes long
+            query = latest_rows(self.view, rows, ties=ties)
+            batches = [batch.pairs for batch in self.packer.batches(self.con, f"({query})")]
+            latest = dict(chain.from_iterable(batches))
+            if len(latest) == sum(map(len, batches)):
+                break
+        return latest
 
     def _overtaken(self, come: dict[bytes, bytes]) -> dict[bytes, str]:
         """The entities, by key, that timestamps alone do not decide, each with its key's whole text."""
@@ -393,7 +399,7 @@ class _Run:
                 f"where {self.packer.keys.sql()} in (select entity_key from _doubtful)"
             )
             some = f"select * from ({rows}) semi join ({wanted}) using ({keys})"
-            return self._pack(latest_rows(self.view, some))
+            return self._pack(some)
         finally:
             self.con.unregister("_doubtful")
 
