@@ -9,7 +9,18 @@ from pathlib import Path
 
 import click
 
-from benchmarks import against_feast, concurrency, day, graph, join, online, parity, server, stock
+from benchmarks import (
+    against_feast,
+    concurrency,
+    day,
+    graph,
+    join,
+    online,
+    parity,
+    promotion,
+    server,
+    stock,
+)
 from benchmarks.report import MissingError, Row, show
 
 PARTS: dict[str, Callable[..., list[Row]]] = {
@@ -22,9 +33,10 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "feast": against_feast.run,
     "parity": parity.run,
     "concurrency": concurrency.run,
+    "promotion": promotion.run,
 }
-LONG = frozenset({"parity", "concurrency"})
-"""Parts that run only by name: a year moment by moment, and a minute of clients for each store."""
+LONG = frozenset({"parity", "concurrency", "promotion"})
+"""Parts that run only by name: a year moment by moment, a minute of clients a store, simulated pairs."""
 DEFAULT = [name for name in PARTS if name not in LONG]
 
 
@@ -60,7 +72,7 @@ def main(
     seconds: float,
     which: tuple[str, ...],
 ) -> None:
-    """Measure WHICH comparisons; by default all but parity and concurrency, which take long."""
+    """Measure WHICH comparisons; by default all but parity, concurrency and promotion."""
     with tempfile.TemporaryDirectory(prefix="groundwork-bench-") as temporary:
         place = (folder or Path(temporary)).absolute()
         walk = partial(parity.run, days=days, moments=moments, start=start.replace(tzinfo=UTC), lake=lake)
@@ -74,7 +86,8 @@ def main(
                 rows += parts[name](place, repeats=repeats)
             except MissingError as absent:
                 missing.append(f"{name}: {absent}")
-        show(rows, missing)
+        if rows or missing:
+            show(rows, missing)
     if missing:
         sys.exit(1)
 

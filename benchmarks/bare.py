@@ -1,12 +1,13 @@
 """What a team would write without a platform: load the files by hand, run Soda on each contract.
 
-``python -m benchmarks.bare load DATA_DIR FLIGHTS`` and ``python -m benchmarks.bare soda DATA_DIR CONTRACTS``.
+``python -m benchmarks.bare load DATA_DIR FLIGHTS`` and ``python -m benchmarks.bare soda DATA_DIR FOLDER...``.
 No hashing, no quarantine, no idempotence, no history: the lower bound the platform is measured against.
 """
 
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -47,8 +48,8 @@ def load(data_dir: Path, flights: str) -> None:
             )
 
 
-def soda(data_dir: Path, contracts: Path) -> None:
-    """Every contract, one after the other, on one connection."""
+def soda(data_dir: Path, folders: Sequence[Path]) -> None:
+    """Every contract in some folders, one after the other, on one connection."""
     # Imported here: loading by hand does not pay for it.
     from soda_core.common.yaml import ContractYamlSource  # noqa: PLC0415
     from soda_core.contracts.contract_verification import ContractVerificationSession  # noqa: PLC0415
@@ -56,7 +57,7 @@ def soda(data_dir: Path, contracts: Path) -> None:
 
     with connect(data_dir) as con:
         source = DuckDBDataSourceImpl.from_existing_cursor(con, name="lake")
-        for path in sorted(contracts.rglob("*.yml")):
+        for path in (path for folder in folders for path in sorted(folder.rglob("*.yml"))):
             ContractVerificationSession.execute(
                 contract_yaml_sources=[ContractYamlSource.from_file_path(str(path))],
                 data_source_impls=[source],
@@ -64,8 +65,8 @@ def soda(data_dir: Path, contracts: Path) -> None:
 
 
 if __name__ == "__main__":
-    command, data_dir, argument = sys.argv[1:]
+    command, data_dir, *arguments = sys.argv[1:]
     if command == "load":
-        load(Path(data_dir), argument)
+        load(Path(data_dir), *arguments)
     else:
-        soda(Path(data_dir), Path(argument))
+        soda(Path(data_dir), [Path(argument) for argument in arguments])

@@ -2,7 +2,7 @@
 
 What belongs here: arguments, what is printed, exit codes. What does not: how a run is made
 (``automation.local_run``) or followed (``progress``), what is served (``serve_command``) or found
-(``features_command``, ``dataset_command``).
+(``features_command``, ``dataset_command``), or the commands of ``groundwork models`` (``models_cli``).
 """
 
 import gc
@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from orchestration.models_cli import models
 from orchestration.settings import PROJECT_DIR, Settings
 
 UI_HINT = "open the UI with:  make ui   ->  http://127.0.0.1:3000"
@@ -24,6 +25,9 @@ UI_HINT = "open the UI with:  make ui   ->  http://127.0.0.1:3000"
 @click.group()
 def main() -> None:
     """Groundwork: one Dagster graph from raw files to gated features."""
+
+
+main.add_command(models)
 
 
 @main.command()

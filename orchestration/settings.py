@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         return self.data_dir / "online"
 
     @cached_property
+    def models_dir(self) -> Path:
+        """Folder of the models' artifacts."""
+        return self.data_dir / "models"
+
+    @cached_property
     def datasets_dir(self) -> Path:
         """Folder of the dataset versions."""
         return self.dataset_dir or self.data_dir / "datasets"

@@ -5,7 +5,19 @@ does not: what is done with a declaration (ingestion, features, quality decide t
 """
 
 from orchestration.declarations.data_types import canonical, decimal_shape
+from orchestration.declarations.durations import parse_duration
 from orchestration.declarations.manifest import load_declarations
+from orchestration.declarations.models import (
+    Algorithm,
+    Encoding,
+    Floors,
+    Gate,
+    LearnedModel,
+    Metric,
+    ModelSplit,
+    OperatingPoint,
+    Retrain,
+)
 from orchestration.declarations.shapes import (
     Classification,
     ColumnMeta,
@@ -21,29 +33,37 @@ from orchestration.declarations.shapes import (
     Split,
     TableMeta,
     TrainingSet,
-    parse_duration,
 )
 from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
 from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Exposure, Layer, Table
 
 __all__ = [
     "LAYERS",
+    "Algorithm",
     "Classification",
     "ColumnMeta",
     "DeclarationError",
     "Declarations",
     "Declared",
     "DeclaredColumn",
+    "Encoding",
     "Exposure",
     "ExposureMeta",
     "FeatureService",
     "FeatureView",
+    "Floors",
     "Freshness",
+    "Gate",
     "Ingest",
     "Layer",
+    "LearnedModel",
+    "Metric",
+    "ModelSplit",
     "OnDemandFeature",
+    "OperatingPoint",
     "Partition",
     "RequestColumn",
+    "Retrain",
     "RoleView",
     "Split",
     "Table",

@@ -6,29 +6,15 @@ from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
+from orchestration.declarations.durations import Duration
+from orchestration.declarations.models import LearnedModel
 from orchestration.declarations.strict import Declared
 
 Classification = Literal["public", "internal", "confidential", "personal"]
 
-_UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800}
-_DURATION = re.compile(r"^\s*(\d+)\s+(second|minute|hour|day|week)s?\s*$")
 _OWNER = re.compile(r"^(team:[A-Za-z0-9_-]+|[^@\s]+@[^@\s]+\.[^@\s]+)$")
-
-
-def parse_duration(value: object) -> timedelta:
-    """A length of time written as ``6 hours``, ``10 minutes``, ``28 days``.
-
-    Raises:
-        ValueError: Any other text.
-    """
-    if isinstance(value, timedelta):
-        return value
-    match = _DURATION.match(value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError("expected a whole number and a unit, such as '6 hours'")
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
 def _known_timezone(value: str) -> str:
@@ -43,7 +29,6 @@ def _owner(value: str) -> str:
     return value
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Owner = Annotated[str, AfterValidator(_owner)]
 
 
@@ -178,6 +163,7 @@ class ExposureMeta(Declared):
 
     owner: Owner
     feature_service: FeatureService | None = None
+    model: LearnedModel | None = None
 
 
 class Freshness(Declared):

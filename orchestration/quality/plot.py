@@ -3,7 +3,6 @@
 What belongs here: drawing. What does not: where the numbers come from (``history``).
 """
 
-import base64
 import io
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -115,8 +114,3 @@ def scores_png(scores: Sequence[Score]) -> bytes:
 
 def _in_layer_order(scores: Sequence[Score]) -> list[Score]:
     return sorted(scores, key=lambda s: (LAYERS.index(s.layer), s.table))
-
-
-def as_markdown_image(png: bytes, alternative: str) -> str:
-    """The picture inside markdown, as a data address."""
-    return f"![{alternative}](data:image/png;base64,{base64.b64encode(png).decode()})"

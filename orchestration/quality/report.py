@@ -10,6 +10,7 @@ import dagster as dg
 
 from orchestration.asset_specs import POOL, asset_key
 from orchestration.lakehouse import LakehouseResource, retry_on_conflict
+from orchestration.pictures import as_markdown_image
 from orchestration.quality.contract import Contract
 from orchestration.quality.history import (
     HISTORY,
@@ -22,7 +23,7 @@ from orchestration.quality.history import (
     new_evaluations,
     scores,
 )
-from orchestration.quality.plot import as_markdown_image, percent, scores_png
+from orchestration.quality.plot import percent, scores_png
 from orchestration.settings import Clock, Settings
 
 REPORT_KEY = dg.AssetKey(["quality", "quality_report"])

@@ -1,0 +1,262 @@
+"""Declared models, resolved: which columns of which training set a model takes, and what they come from.
+
+What belongs here: from declarations to specifications, every fault with its file and key. What does not:
+anything that reads data.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from orchestration.declarations import (
+    DeclarationError,
+    Declarations,
+    DeclaredColumn,
+    Exposure,
+    LearnedModel,
+    Table,
+    TrainingSet,
+)
+from orchestration.feature_store.views import Catalog, Service, View
+from orchestration.learning.kinds import Kind, kind_of
+from orchestration.learning.parameters import PARAMETERS, parameter_fault
+
+Source = Literal["feature", "on_demand", "request"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A column of the training set that a model takes, and where it comes from at serving.
+
+    ``reference`` is ``view:feature`` for a feature, else the column's name.
+    """
+
+    name: str
+    reference: str
+    source: Source
+    data_type: str
+    kind: Kind
+    description: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A declared model with the training set, service and columns that it names."""
+
+    name: str
+    exposure: Exposure
+    declared: LearnedModel
+    table: Table
+    training_set: TrainingSet
+    service: Service
+    inputs: tuple[Input, ...]
+    views: tuple[View, ...]
+    """Every view of which it takes a feature, in name order."""
+    timezone: ZoneInfo
+    """Whose midnights part the days of its rows."""
+
+    @property
+    def owner(self) -> str:
+        """Who answers for it."""
+        return self.exposure.meta.owner
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """16 hex digits that change when a column, its type or its order does."""
+        facts = [[i.name, i.reference, i.source, i.data_type] for i in self.inputs]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of the training set that training and evaluation read, each once."""
+        wanted = [i.name for i in self.inputs]
+        wanted += [*self.declared.slices, self.declared.label]
+        wanted += [self.training_set.prediction_time, self.training_set.label_known_at]
+        return tuple(dict.fromkeys(wanted))
+
+
+def build_models(declarations: Declarations, catalog: Catalog) -> dict[str, ModelSpec]:
+    """Every declared model by name.
+
+    Raises:
+        DeclarationError: A model names what is not there, or cannot be used; all faults are listed.
+    """
+    faults: list[str] = []
+    models: dict[str, ModelSpec] = {}
+    for exposure in declarations.exposures.values():
+        if exposure.meta.model is not None:
+            spec = _Resolution(declarations, catalog, exposure, exposure.meta.model, faults).spec()
+            if spec is not None:
+                models[spec.name] = spec
+    if faults:
+        raise DeclarationError(faults)
+    return models
+
+
+class _Resolution:
+    """One model being resolved; ``faults`` takes a line for each thing that is not as it must be."""
+
+    def __init__(
+        self,
+        declarations: Declarations,
+        catalog: Catalog,
+        exposure: Exposure,
+        declared: LearnedModel,
+        faults: list[str],
+    ) -> None:
+        self._declarations = declarations
+        self._catalog = catalog
+        self._exposure = exposure
+        self._declared = declared
+        self._faults = faults
+
+    def _fault(self, key: str, found: object, expected: str) -> None:
+        place = f"{self._exposure.file}: exposures.{self._exposure.name}"
+        self._faults.append(f"{place}.{key}: found {found}, expected {expected}")
+
+    def _model_fault(self, key: str, found: object, expected: str) -> None:
+        self._fault(f"config.meta.model.{key}", found, expected)
+
+    def spec(self) -> ModelSpec | None:
+        before = len(self._faults)
+        if self._exposure.kind != "ml":
+            self._fault("type", repr(self._exposure.kind), "ml, as it declares a model")
+        found = self._training_set()
+        self._algorithms()
+        if found is None:
+            return None
+        table, training_set = found
+        service = self._catalog.service(training_set.feature_service)
+        inputs = tuple(self._inputs(table, training_set, service))
+        self._slices(table)
+        if len(self._faults) > before:
+            return None
+        used = {i.reference for i in inputs if i.source == "feature"}
+        views = {w.role.view.name: w.role.view for w in service.features if w.reference in used}
+        partition = self._declarations.partition(table.unique_id)
+        return ModelSpec(
+            name=self._exposure.name,
+            exposure=self._exposure,
+            declared=self._declared,
+            table=table,
+            training_set=training_set,
+            service=service,
+            inputs=inputs,
+            views=tuple(views[name] for name in sorted(views)),
+            timezone=partition.tz if partition is not None else ZoneInfo("UTC"),
+        )
+
+    def _training_set(self) -> tuple[Table, TrainingSet] | None:
+        by_name = {table.name: table for table in self._declarations.training_sets}
+        table = by_name.get(self._declared.training_set)
+        if table is None or table.meta.training_set is None:
+            known = ", ".join(sorted(by_name)) or "a training set, of which there are none"
+            self._model_fault("training_set", repr(self._declared.training_set), f"one of {known}")
+            return None
+        training_set = table.meta.training_set
+        if self._declared.label != training_set.label:
+            self._model_fault(
+                "label", repr(self._declared.label), f"{training_set.label}, the label of {table.name}"
+            )
+            return None
+        column = table.column(training_set.label)
+        if column is None or kind_of(column.data_type) != "flag":
+            self._model_fault("label", column and column.data_type, "a boolean column")
+        return table, training_set
+
+    def _algorithms(self) -> None:
+        for key in ("algorithm", "baseline"):
+            declared = getattr(self._declared, key)
+            if declared.name not in PARAMETERS:
+                known = ", ".join(sorted(PARAMETERS))
+                self._model_fault(f"{key}.name", repr(declared.name), f"one of {known}")
+                continue
+            for name, value in declared.parameters.items():
+                fault = parameter_fault(declared.name, name, value)
+                if fault is not None:
+                    self._model_fault(f"{key}.parameters.{name}", *fault)
+
+    def _inputs(self, table: Table, training_set: TrainingSet, service: Service) -> Iterator[Input]:
+        for name in self._declared.request:
+            column = table.column(name)
+            if column is None:
+                self._model_fault("request", repr(name), f"a column of {table.name}")
+            elif name in {
+                training_set.label, training_set.label_known_at, training_set.prediction_time, "split",
+            }:  # fmt: skip
+                self._model_fault(
+                    "request", repr(name), "a column that is known when a prediction is asked for"
+                )
+            else:
+                yield from self._input("request", name, name, "request", column)
+        columns = {wanted.reference: (wanted.full_name, wanted.feature) for wanted in service.features}
+        for reference in self._chosen(list(columns)):
+            name, column = columns[reference]
+            yield from self._input("features", name, reference, "feature", column)
+        for name in self._on_demand(service):
+            feature = service.declared.on_demand[name]
+            column = DeclaredColumn(name, feature.data_type, feature.description, feature.classification)
+            yield from self._input("on_demand", name, name, "on_demand", column)
+
+    def _input(
+        self, key: str, name: str, reference: str, source: Source, column: DeclaredColumn
+    ) -> Iterator[Input]:
+        kind = kind_of(column.data_type)
+        if kind is None:
+            self._model_fault(
+                key,
+                f"{reference} of type {column.data_type}",
+                "numbers, booleans and texts; leave_out takes what is not to be learnt from",
+            )
+        else:
+            yield Input(name, reference, source, column.data_type, kind, column.description)
+
+    def _chosen(self, known: Sequence[str]) -> list[str]:
+        """The references that the model takes, in the order of the service."""
+        wanted = self._expanded("features", self._declared.features, known)
+        left = self._expanded("leave_out", self._declared.leave_out, known) or set()
+        return [r for r in known if (wanted is None or r in wanted) and r not in left]
+
+    def _expanded(self, key: str, references: Sequence[str] | None, known: Sequence[str]) -> set[str] | None:
+        if references is None:
+            return None
+        found: set[str] = set()
+        for reference in references:
+            role, _, feature = reference.partition(":")
+            matching = {r for r in known if r == reference or (feature == "*" and r.startswith(f"{role}:"))}
+            if not matching:
+                self._model_fault(key, repr(reference), f"a feature of the service: {', '.join(known)}")
+            found |= matching
+        return found
+
+    def _on_demand(self, service: Service) -> list[str]:
+        known = list(service.declared.on_demand)
+        if self._declared.on_demand is None:
+            return known
+        for name in self._declared.on_demand:
+            if name not in known:
+                self._model_fault(
+                    "on_demand", repr(name), f"an on-demand feature of the service: {', '.join(known)}"
+                )
+        return [name for name in known if name in self._declared.on_demand]
+
+    def _slices(self, table: Table) -> None:
+        for name in self._declared.slices:
+            column = table.column(name)
+            if column is None or kind_of(column.data_type) is None:
+                self._model_fault("slices", repr(name), f"a text, boolean or number column of {table.name}")
+
+
+def spec_of(models: Mapping[str, ModelSpec], name: str) -> ModelSpec:
+    """The model of that name.
+
+    Raises:
+        LookupError: None is declared.
+    """
+    if name not in models:
+        raise LookupError(f"unknown model {name!r}; declared: {', '.join(sorted(models)) or 'none'}")
+    return models[name]
