@@ -136,7 +136,7 @@ class Packer:
         if not parts:
             content = head.tobytes()
             return [content[at : at + size] for at in range(0, count * size, size)]
-        bounds = pa.py_buffer(np.arange(0, (count + 1) * size, size, "<i4"))
+        bounds = pa.py_buffer(np.arange(count + 1, dtype=np.int32) * np.int32(size))
         heads = pa.Array.from_buffers(pa.binary(), count, [None, bounds, pa.py_buffer(head)])
         return _slices(
             pc.binary_join_element_wise(heads, *parts, b"", null_handling="replace", null_replacement=b"")
