@@ -195,7 +195,7 @@ class Clock:
     """The platform's clock: the wall clock, or one that stands where a replay has got to."""
 
     def __init__(self, replay_at: datetime | None = None) -> None:
-        self._replay_at = replay_at
+        self._replay_at = None if replay_at is None else replay_at.astimezone(UTC)
 
     @property
     def mode(self) -> ClockMode:
@@ -204,7 +204,7 @@ class Clock:
 
     def now(self) -> datetime:
         """The platform's present instant, in UTC."""
-        return datetime.now(UTC) if self._replay_at is None else self._replay_at.astimezone(UTC)
+        return datetime.now(UTC) if self._replay_at is None else self._replay_at
 
 
 def make_clock(settings: Settings, declared: dict[str, Any] | None) -> Clock:

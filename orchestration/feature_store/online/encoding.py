@@ -166,7 +166,9 @@ class Layout:
         self.nulls_code = next((c for c, bits in zip("BHIQ", (8, 16, 32, 64), strict=True) if count <= bits),
                                f"{(count + 7) // 8}s")  # fmt: skip
         self.head = struct.Struct("<Qq" + self.nulls_code + "".join(kind.code for kind in self.kinds))
-        self._variable = [n for n, kind in enumerate(self.kinds) if kind.is_variable]
+        variable = [n for n, kind in enumerate(self.kinds) if kind.is_variable]
+        self._starts = dict(zip(variable, [-1, *variable], strict=False))
+        """For each variable feature the one whose bytes end where its own begin; -1 for none."""
         self._as_they_are = frozenset(
             n for n, kind in enumerate(self.kinds) if not kind.is_variable and kind.convert is None
         )
@@ -185,6 +187,8 @@ class Layout:
         Raises:
             SchemaMismatchError: A value was written for another declaration of the view.
         """
+        if len(values) == 1:
+            return self._decode_one(values[0], wanted)
         try:
             fields = list(zip(*map(self.head.unpack_from, values), strict=True))
         except struct.error:
@@ -201,13 +205,39 @@ class Layout:
             self._clear_nulls(nulls, columns, wanted)
         return Decoded(fields[1], columns, has_nulls)
 
+    def _decode_one(self, value: bytes, wanted: Sequence[int]) -> Decoded:
+        """``decode`` of a single value: most requests are about one entity."""
+        try:
+            schema, timestamp, nulls, *slots = self.head.unpack_from(value)
+        except struct.error:
+            raise self._mismatch() from None
+        if schema != self.schema:
+            raise self._mismatch()
+        as_they_are = self._as_they_are
+        columns = [[slots[n] if n in as_they_are else self._one(slots, value, n)] for n in wanted]
+        if nulls:
+            self._clear_nulls((nulls,), columns, wanted)
+        return Decoded((timestamp,), columns, bool(nulls))
+
+    def _one(self, slots: Sequence[Any], value: bytes, place: int) -> Any:
+        convert = self.kinds[place].convert
+        before = self._starts.get(place)
+        if before is None:
+            assert convert is not None
+            return convert(slots[place])
+        start = self.head.size + (0 if before < 0 else slots[before])
+        part = value[start : self.head.size + slots[place]]
+        if convert is None or convert is bytes.decode:
+            return part if convert is None else part.decode()
+        return convert(part) if part else None
+
     def _column(self, fields: Sequence[Sequence[Any]], values: Sequence[bytes], place: int) -> list[Any]:
         kind, slots = self.kinds[place], fields[place + 3]
         if not kind.is_variable:
             assert kind.convert is not None
             return list(map(kind.convert, slots))
-        size, before = self.head.size, self._variable.index(place) - 1
-        starts = fields[self._variable[before] + 3] if before >= 0 else (0,) * len(values)
+        size, before = self.head.size, self._starts[place]
+        starts = fields[before + 3] if before >= 0 else (0,) * len(values)
         parts = [v[size + a : size + b] for v, a, b in zip(values, starts, slots, strict=True)]
         if kind.convert is bytes.decode:
             return list(map(bytes.decode, parts))

@@ -76,7 +76,13 @@ class _Environments:
 
 def _open_environment(folder: Path, *, create: bool) -> lmdb.Environment:
     return lmdb.open(
-        str(folder), map_size=MAP_BYTES, max_readers=MAX_READERS, create=create, sync=not create, max_dbs=0
+        str(folder),
+        map_size=MAP_BYTES,
+        max_readers=MAX_READERS,
+        create=create,
+        sync=not create,
+        metasync=False,  # a power failure may undo the last commit: whole, and its position with it
+        max_dbs=0,
     )
 
 
@@ -181,10 +187,9 @@ class LmdbStore:
                 if _stored_position(txn) != base:
                     raise ConcurrentMaterializationError(view)
                 newer, skipped = split_newer(changes.newer, [txn.get(key) for key, _ in changes.newer])
-                for key, value in newer:
-                    txn.put(key, value)
-                for key, value in changes.exact:
-                    txn.put(key, value)
+                with txn.cursor() as cursor:
+                    cursor.putmulti(newer)
+                    cursor.putmulti(changes.exact)
                 deleted = sum(txn.delete(key) for key in changes.gone)
                 txn.put(POSITION_KEY, position.to_bytes())
         return Applied(len(newer) + len(changes.exact), skipped, deleted)
@@ -261,8 +266,11 @@ def _write_generation(folder: Path, position: Position, batches: Iterable[Sequen
     written = 0
     with closing(_open_environment(folder, create=True)) as env:
         for batch in batches:
-            with env.begin(write=True) as txn:
-                written += txn.cursor().putmulti(batch)[1]
+            with env.begin(write=True) as txn, txn.cursor() as cursor:
+                # Keys in order fill each page; a key that is not greater than all before it is left out.
+                if cursor.putmulti(batch, append=True)[1] < len(batch):
+                    cursor.putmulti(batch)
+            written += len(batch)
         with env.begin(write=True) as txn:
             txn.put(POSITION_KEY, position.to_bytes())
         env.sync(True)

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
-from operator import eq
 from typing import Literal
 
 import duckdb
@@ -23,7 +22,7 @@ import pyarrow as pa
 from orchestration.declarations import canonical
 from orchestration.feature_store.online.encoding import Pair, from_micros, micros
 from orchestration.feature_store.online.keys import shortened
-from orchestration.feature_store.online.packing import Packer
+from orchestration.feature_store.online.packing import Packed, Packer
 from orchestration.feature_store.online.store import (
     Changes,
     ConcurrentMaterializationError,
@@ -32,7 +31,7 @@ from orchestration.feature_store.online.store import (
     timestamp_of,
 )
 from orchestration.feature_store.views import View
-from orchestration.lakehouse import LAKE, LakehouseResource, current_snapshot
+from orchestration.lakehouse import LAKE, LakehouseResource, current_snapshot, in_transaction
 from orchestration.lakehouse.tables import relation
 from orchestration.sql import identifier, literal
 
@@ -104,7 +103,9 @@ def materialize(
     for attempt in range(_ATTEMPTS):
         with lakehouse.reader() as con:
             try:
-                return _Run(con, store, view, now, snapshot).materialize(full=full)
+                # In one transaction: each begins with questions to the lakehouse's catalog.
+                with in_transaction(con):
+                    return _Run(con, store, view, now, snapshot).materialize(full=full)
             except ConcurrentMaterializationError:
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -210,18 +211,19 @@ class _Run:
         target = current_snapshot(con) if snapshot is None else snapshot
         self.position = Position(view.schema_hash, table_identity(con, view, target), target, micros(now))
         self.written_bytes = 0
+        self.gone: str | None = None
+        """The temporary table of rows that were known and are no more; None for no such row."""
+        self.come = "_changes"
+        """The temporary table of rows that are known now and were not."""
 
     def materialize(self, *, full: bool) -> Materialization:
         reason = "asked for" if full else self._why_rebuild()
         if self.base is None or reason is not None:
             return self._rebuild(reason or "")
-        try:
-            changed = self._find_changes(self.base)
-            if changed > MAX_CHANGED_ROWS:
-                return self._rebuild(f"{changed} changed rows are more than {MAX_CHANGED_ROWS}")
-            return self._follow(self.base)
-        finally:
-            self.con.execute("drop table if exists _gone; drop table if exists _come")
+        changed = self._find_changes(self.base)
+        if changed > MAX_CHANGED_ROWS:
+            return self._rebuild(f"{changed} changed rows are more than {MAX_CHANGED_ROWS}")
+        return self._follow(self.base)
 
     def _why_rebuild(self) -> str | None:
         base, position = self.base, self.position
@@ -286,55 +288,52 @@ class _Run:
             written = self._write_all(self._latest(latest_rows(self.view, rows)))
         return self._report("rebuild", reason, written)
 
-    def _latest(self, query: str) -> Iterator[list[Pair]]:
+    def _latest(self, query: str) -> Iterator[Packed]:
         return self.packer.batches(self.con, f"({query}) order by entity_key")
 
-    def _write_all(self, batches: Iterable[list[Pair]]) -> int:
+    def _write_all(self, batches: Iterable[Packed]) -> int:
         def counted() -> Iterator[list[Pair]]:
             self.written_bytes = 0
             for batch in batches:
-                self._count(batch)
-                yield batch
+                self.written_bytes += batch.size
+                yield batch.pairs
 
         return self.store.rebuild(self.view.name, self.position, counted())
 
-    def _count(self, pairs: Sequence[Pair]) -> None:
-        self.written_bytes += sum(map(len, chain.from_iterable(pairs)))
-
     def _find_changes(self, base: Position) -> int:
-        """Fill ``_gone`` with rows that were known and are no more, ``_come`` with those that are now."""
+        """Find the rows that were known and are no more, and those that are now; gives how many they are."""
         view, position = self.view, self.position
         known = rows_known(view, position.snapshot, position.cutoff, base.cutoff)
         names = _columns(view)
-        if base.snapshot == position.snapshot:
-            feed = f"select {names}, '' as change_type from ({known}) limit 0"
-        else:
+        parts = []
+        if base.snapshot != position.snapshot:
             keys = "".join(f" and {identifier(key)} is not null" for key in view.keys)
-            feed = (
-                f"select {names}, change_type from ducklake_table_changes({literal(LAKE)}, "
+            # The feed's two halves by themselves: as one, DuckLake joins them to tell updates apart.
+            parts = [
+                f"select {names}, {is_gone} as is_gone from ducklake_table_{half}({literal(LAKE)}, "
                 f"{literal(view.schema)}, {literal(view.table)}, {base.snapshot + 1}, {position.snapshot}) "
                 f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
-            )
-        self.con.execute(f"create or replace temp table _changes as {feed}")
-        gone = "_changes where change_type in ('delete', 'update_preimage')"
-        come = "_changes where change_type in ('insert', 'update_postimage')"
-        later = "" if base.cutoff == position.cutoff else f" union all {known}"
-        if self._count_of(gone):
-            # A row that was deleted and written again has not changed.
-            gone, come = _difference(view, gone, come), _difference(view, come, gone)
-        else:
-            gone, come = f"select {names} from {gone}", f"select {names} from {come}"
-        self.con.execute(f"create or replace temp table _gone as {gone}")
-        self.con.execute(f"create or replace temp table _come as ({come}){later}")
-        self.con.execute("drop table _changes")
+                for half, is_gone in (("insertions", "false"), ("deletions", "true"))
+            ]
+        if base.cutoff != position.cutoff or not parts:
+            parts.append(f"select *, false as is_gone from ({known})")
+        self.con.execute(f"create or replace temp table _changes as {' union all '.join(parts)}")
+        counts = "select count(*) filter (is_gone), count(*) from _changes"
+        ((gone, changed),) = self.con.execute(counts).fetchall()
+        if not gone:
+            return int(changed)
+        # A row that was deleted and written again has not changed.
+        before, after = "(from _changes where is_gone)", "(from _changes where not is_gone)"
+        self.con.execute(f"create or replace temp table _gone as {_difference(view, before, after)}")
+        self.con.execute(f"create or replace temp table _come as {_difference(view, after, before)}")
+        self.gone, self.come = "_gone", "_come"
         return self._count_of("_gone") + self._count_of("_come")
 
     def _count_of(self, relation: str) -> int:
         return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
-        come = {k: v for batch in self.packer.batches(self.con, f"({latest_rows(self.view, 'from _come')})")
-                for k, v in batch}  # fmt: skip
+        come = self._pack(f"from {self.come}")
         doubtful = self._overtaken(come)
         looked_up = self._look_up(doubtful)
         changes = Changes(
@@ -343,18 +342,28 @@ class _Run:
             exact=list(looked_up.items()),
             gone=[key for key in doubtful if key not in looked_up],
         )
-        self._count([*changes.newer, *changes.exact])
+        self.written_bytes = sum(map(len, chain.from_iterable(chain(changes.newer, changes.exact))))
         applied = self.store.apply(self.view.name, base, self.position, changes)
         return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
+
+    def _pack(self, rows: str) -> dict[bytes, bytes]:
+        """The value of the latest row of each entity among ``rows``, a query, by key."""
+        for ties in (False, True):  # mostly there are none, and to order them takes long
+            query = latest_rows(self.view, rows, ties=ties)
+            batches = [batch.pairs for batch in self.packer.batches(self.con, f"({query})")]
+            latest = dict(chain.from_iterable(batches))
+            if len(latest) == sum(map(len, batches)):
+                break
+        return latest
 
     def _overtaken(self, come: dict[bytes, bytes]) -> dict[bytes, str]:
         """The entities, by key, that timestamps alone do not decide, each with its key's whole text."""
         key = self.packer.keys.sql()
         at = f"epoch_us(max(cast({identifier(self.view.timestamp)} as timestamptz)))"
-        gone = {
-            shortened(text.encode()): (text, latest)
-            for text, latest in self.con.execute(f"select {key}, {at} from _gone group by 1").fetchall()
-        }
+        found: list[tuple[str, int]] = []
+        if self.gone is not None:
+            found = self.con.execute(f"select {key}, {at} from {self.gone} group by 1").fetchall()
+        gone = {shortened(text.encode()): (text, latest) for text, latest in found}
         doubtful = {
             k: gone[k][0]
             for k, held in zip(gone, self._held(list(gone)), strict=True)
@@ -366,7 +375,9 @@ class _Run:
             if held is not None and timestamp_of(held) == timestamp_of(come[k]) and held != come[k]
         }
         if tied:
-            texts = (text for (text,) in self.con.execute(f"select distinct {key} from _come").fetchall())
+            texts = (
+                text for (text,) in self.con.execute(f"select distinct {key} from {self.come}").fetchall()
+            )
             doubtful |= {k: text for text in texts if (k := shortened(text.encode())) in tied}
         return doubtful
 
@@ -381,14 +392,14 @@ class _Run:
         rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
         self.con.register("_doubtful", pa.table({"entity_key": list(entities.values())}))
         try:
-            touched = f"select {keys} from _gone union all select {keys} from _come"
+            tables = [self.come] if self.gone is None else [self.come, self.gone]
+            touched = " union all ".join(f"select {keys} from {table}" for table in tables)
             wanted = (
                 f"select distinct {keys} from ({touched}) "
                 f"where {self.packer.keys.sql()} in (select entity_key from _doubtful)"
             )
             some = f"select * from ({rows}) semi join ({wanted}) using ({keys})"
-            batches = self.packer.batches(self.con, f"({latest_rows(self.view, some)})")
-            return {key: value for batch in batches for key, value in batch}
+            return self._pack(some)
         finally:
             self.con.unregister("_doubtful")
 
@@ -405,12 +416,12 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _without_ties(batches: Iterable[list[Pair]]) -> Iterator[list[Pair]]:
+def _without_ties(batches: Iterable[Packed]) -> Iterator[Packed]:
     """The batches, in order of keys, as long as no key comes twice."""
     last = b""
     for batch in batches:
-        keys = [key for key, _ in batch]
-        if any(map(eq, keys, [last, *keys])):
-            raise _TieError
-        last = keys[-1] if keys else last
+        if batch.pairs:
+            if batch.has_twins or batch.pairs[0][0] == last:
+                raise _TieError
+            last = batch.pairs[-1][0]
         yield batch

@@ -5,11 +5,14 @@ rows (``materialization``) and how a value is laid out (``encoding``).
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestration.declarations import canonical
@@ -44,12 +47,25 @@ def _fixed(array: Any, kind: Kind) -> NDArray[Any]:
     return np.frombuffer(buffer, dtype, len(array), dtype.itemsize * array.offset)
 
 
-def _parts(array: Any) -> tuple[list[bytes], NDArray[np.int32]]:
-    """The bytes of each text or blob of an Arrow array, and how many they are; none for a null."""
-    _, offsets, data = array.buffers()
-    bounds = np.frombuffer(offsets, "<i4", len(array) + 1, 4 * array.offset)
+def _bounds(array: Any) -> NDArray[np.int32]:
+    """Where the bytes of each text or blob of an Arrow array begin, and where the last one's end."""
+    return np.frombuffer(array.buffers()[1], "<i4", len(array) + 1, 4 * array.offset)
+
+
+def _slices(array: Any) -> list[bytes]:
+    """The bytes of each text or blob of an Arrow array; none for a null."""
+    data = array.buffers()[2]
     content = b"" if data is None else data.to_pybytes()
-    return [content[a:b] for a, b in pairwise(bounds.tolist())], np.diff(bounds)
+    return [content[a:b] for a, b in pairwise(_bounds(array).tolist())]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Some keys and values, how many bytes they are, and whether two neighbours have one key."""
+
+    pairs: list[Pair]
+    size: int
+    has_twins: bool
 
 
 class Packer:
@@ -75,18 +91,24 @@ class Packer:
         columns = [f"{self.keys.sql()} as entity_key", f"{timestamp} as row_timestamp"]
         return ", ".join(columns + [f"{text} as f{n}" for n, text in enumerate(features)])
 
-    def batches(self, con: duckdb.DuckDBPyConnection, relation: str) -> Iterator[list[Pair]]:
+    def batches(self, con: duckdb.DuckDBPyConnection, relation: str) -> Iterator[Packed]:
         """The keys and values of a relation (SQL text) of the view's rows, a batch at a time."""
         result = con.execute(f"select {self.select_sql()} from {relation}")
         for batch in result.to_arrow_reader(BATCH_ROWS):
-            yield self.pairs(batch)
+            yield self.pack(batch)
 
-    def pairs(self, batch: Any) -> list[Pair]:
+    def pack(self, batch: Any) -> Packed:
         """The keys and values of an Arrow record batch that has the columns of ``select_sql``."""
-        keys, lengths = _parts(batch.column(0))
-        if len(lengths) and lengths.max() > MAX_KEY_BYTES:
+        texts, count = batch.column(0), batch.num_rows
+        keys, lengths = _slices(texts), np.diff(_bounds(texts))
+        size = int(lengths.sum())
+        if count and lengths.max() > MAX_KEY_BYTES:
             keys = list(map(shortened, keys))
-        return list(zip(keys, self._values(batch.column(1), batch.columns[2:]), strict=True))
+            size = sum(map(len, keys))
+        values = self._values(batch.column(1), batch.columns[2:])
+        size += sum(map(len, values))
+        has_twins = bool(pc.any(pc.equal(texts[1:], texts[:-1])).as_py())
+        return Packed(list(zip(keys, values, strict=True)), size, has_twins)
 
     def _values(self, timestamps: Any, columns: Sequence[Any]) -> list[bytes]:
         count = len(timestamps)
@@ -94,14 +116,13 @@ class Packer:
         head["schema"] = self.layout.schema
         head["timestamp"] = np.frombuffer(timestamps.buffers()[1], "<i8", count, 8 * timestamps.offset)
         nulls = np.zeros((count, len(columns)), bool)
-        parts: list[list[bytes]] = []
+        parts: list[Any] = []
         ends = np.zeros(count, "<u4")
         for n, (column, kind) in enumerate(zip(columns, self.layout.kinds, strict=True)):
             is_null = _is_null(column)
             if kind.is_variable:
-                found, lengths = _parts(column)
-                parts.append(found)
-                ends = ends + lengths.astype("<u4")
+                parts.append(column.view(pa.binary()))
+                ends = ends + np.diff(_bounds(column)).astype("<u4")
                 head[f"f{n}"] = ends
             else:
                 head[f"f{n}"] = _fixed(column, kind)
@@ -111,6 +132,12 @@ class Packer:
                     head[f"f{n}"][is_null] = np.zeros(1, head.dtype[f"f{n}"])[0]
         packed = np.packbits(nulls, axis=1, bitorder="little")
         head["nulls"][:, : packed.shape[1]] = packed
-        content, size = head.tobytes(), head.itemsize
-        heads = [content[at : at + size] for at in range(0, count * size, size)]
-        return list(map(b"".join, zip(heads, *parts, strict=True))) if parts else heads
+        size = head.itemsize
+        if not parts:
+            content = head.tobytes()
+            return [content[at : at + size] for at in range(0, count * size, size)]
+        bounds = pa.py_buffer(np.arange(count + 1, dtype=np.int32) * np.int32(size))
+        heads = pa.Array.from_buffers(pa.binary(), count, [None, bounds, pa.py_buffer(head)])
+        return _slices(
+            pc.binary_join_element_wise(heads, *parts, b"", null_handling="replace", null_replacement=b"")
+        )

@@ -20,11 +20,15 @@ from orchestration.feature_store.online.store import OnlineStore
 from orchestration.feature_store.views import Catalog, Role, Service, UnknownFeatureError, View, Wanted
 from orchestration.settings import Clock
 
+_Features = tuple[list[list[Any]], list[list["Status"]], list[Sequence[int]]]
+"""Values, statuses and instants, a list a feature."""
 EntityRows = Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
 
 
 class Status(enum.Enum):
     """What a value in an answer means."""
+
+    __hash__ = object.__hash__  # each member is one object, and Enum's own hash is slow
 
     PRESENT = "PRESENT"
     NULL_VALUE = "NULL_VALUE"
@@ -106,8 +110,6 @@ class _Group:
     keys: EntityKeys
     ttl: int
     positions: tuple[int, ...]
-    columns: tuple[int, ...]
-    """Where in the answer its features go."""
 
 
 class _Plan:
@@ -127,11 +129,14 @@ class _Plan:
         self.full_names = [wanted.full_name for wanted in features]
         self.names = [w.full_name if full_names else w.feature.name for w in features]
         self.groups: list[_Group] = []
+        places = [place for places in by_role.values() for place in places]
+        self.order = None if places == sorted(places) else [places.index(n) for n in range(len(places))]
+        """For each feature asked for, which it is of the groups' features one after the other."""
         for name, places in by_role.items():
             layout, keys = views[roles[name].view.name]
             ttl = int(roles[name].view.ttl.total_seconds()) * 1_000_000
             positions = tuple(layout.position(features[place].feature.name) for place in places)
-            self.groups.append(_Group(roles[name], layout, keys, ttl, positions, tuple(places)))
+            self.groups.append(_Group(roles[name], layout, keys, ttl, positions))
 
     def add_service(self, service: Service) -> None:
         """Take in what a service has beside its features."""
@@ -145,26 +150,29 @@ class _Plan:
             place = f"{service.exposure.file}: exposures.{service.name}.config.meta.feature_service"
             self.on_demand = OnDemand(place, declared.on_demand, inputs)
 
-    @property
+    @cached_property
     def inputs(self) -> list[str]:
         """The columns that an entity row must have."""
         return list(dict.fromkeys([*self.join_keys, *self.request]))
 
-    @property
+    @cached_property
     def all_names(self) -> list[str]:
-        """The names of an answer's columns.
+        """The names of an answer's columns."""
+        return [*self.inputs, *self.names, *(self.on_demand.names if self.on_demand else ())]
+
+    def check_names(self) -> None:
+        """Raise if two columns of the answer would have one name.
 
         Raises:
-            FeatureNameError: Two are the same.
+            FeatureNameError: They would.
         """
-        names = [*self.inputs, *self.names, *(self.on_demand.names if self.on_demand else ())]
+        names = self.all_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise FeatureNameError(
                 f"found {', '.join(twice)} twice among the names of the answer, expected each once: "
                 "ask with full_feature_names"
             )
-        return names
 
 
 class OnlineReader:
@@ -184,7 +192,7 @@ class OnlineReader:
         self.catalog, self.store, self.clock = catalog, store, clock
         online = (view for view in catalog.views.values() if view.online)
         self._views = {view.name: (Layout(view), EntityKeys(view)) for view in online}
-        self._plans: dict[tuple[str | tuple[str, ...], bool], tuple[_Plan, list[str], list[str]]] = {}
+        self._plans: dict[tuple[str | tuple[str, ...], bool], _Plan] = {}
         for name, service in catalog.services.items():
             if all(wanted.role.view.online for wanted in service.features):
                 self._plan(name, True)
@@ -208,31 +216,30 @@ class OnlineReader:
             NotMaterializedError: The store has nothing of a view.
             SchemaMismatchError: The store was written for another declaration of a view.
         """
-        plan, inputs, names = self._plan(features, full_feature_names)
-        given, count = _columns(entity_rows, inputs, plan)
+        plan = self._plan(features, full_feature_names)
+        given, count = _columns(entity_rows, plan)
         wanted = self._wanted(plan, given) if count else []
-        return self._answer(plan, names, given, count, self.store.read(wanted) if wanted else [])
+        return self._answer(plan, given, count, self.store.read(wanted) if wanted else [])
 
     async def get_online_features_async(
         self, features: Sequence[str] | str, entity_rows: EntityRows, *, full_feature_names: bool = False
     ) -> OnlineResponse:
         """``get_online_features`` for an event loop."""
-        plan, inputs, names = self._plan(features, full_feature_names)
-        given, count = _columns(entity_rows, inputs, plan)
+        plan = self._plan(features, full_feature_names)
+        given, count = _columns(entity_rows, plan)
         wanted = self._wanted(plan, given) if count else []
         found = await self.store.read_async(wanted) if wanted else []
-        return self._answer(plan, names, given, count, found)
+        return self._answer(plan, given, count, found)
 
-    def _plan(self, features: Sequence[str] | str, full_names: bool) -> tuple[_Plan, list[str], list[str]]:
+    def _plan(self, features: Sequence[str] | str, full_names: bool) -> _Plan:
         asked = features if isinstance(features, str) else tuple(features)
-        planned = self._plans.get((asked, full_names))
-        if planned is None:
+        plan = self._plans.get((asked, full_names))
+        if plan is None:
             plan = self._make_plan(asked, full_names)
-            planned = (plan, plan.inputs, plan.all_names)
             if len(self._plans) > 1000:  # callers may make up any number of requests
                 self._plans.clear()
-            self._plans[asked, full_names] = planned
-        return planned
+            self._plans[asked, full_names] = plan
+        return plan
 
     def _make_plan(self, asked: str | tuple[str, ...], full_names: bool) -> _Plan:
         service = self.catalog.service(asked) if isinstance(asked, str) else None
@@ -245,6 +252,7 @@ class OnlineReader:
         plan = _Plan(features, self._views, full_names)
         if service is not None:
             plan.add_service(service)
+        plan.check_names()
         return plan
 
     def _wanted(self, plan: _Plan, given: Mapping[str, Sequence[Any]]) -> list[tuple[View, Sequence[bytes]]]:
@@ -256,37 +264,51 @@ class OnlineReader:
     def _answer(
         self,
         plan: _Plan,
-        names: list[str],
         given: Mapping[str, Sequence[Any]],
         count: int,
         found: Sequence[Sequence[bytes | None]],
     ) -> OnlineResponse:
-        now = micros(self.clock.now())
         present = [Status.PRESENT] * count
-        features: list[list[Any]] = [[]] * len(plan.features)
-        statuses: list[list[Status]] = [[]] * len(plan.features)
-        instants: list[Sequence[int] | None] = [None] * len(plan.features)
-        for group, values in zip(plan.groups, found, strict=True) if count else ():
-            decoded = _decode(group, values)
+        values: list[list[Any]] = [list(given[name]) for name in plan.inputs]
+        statuses = [_statuses(column, {}, present) for column in values]
+        instants: list[Sequence[int] | None] = [None] * len(values)
+        features = self._features(plan, present, found) if count else _nothing(plan)
+        if plan.order is not None:
+            features = tuple([part[n] for n in plan.order] for part in features)  # type: ignore[assignment]
+        values += features[0]
+        statuses += features[1]
+        instants += features[2]
+        if plan.on_demand is not None:
+            computed = _on_demand(plan, plan.on_demand, given, features[0], count)
+            values += computed
+            statuses += [_statuses(column, {}, present) for column in computed]
+            instants += [None] * len(computed)
+        return OnlineResponse(plan.all_names, values, statuses, instants)
+
+    def _features(
+        self, plan: _Plan, present: list[Status], found: Sequence[Sequence[bytes | None]]
+    ) -> _Features:
+        now = micros(self.clock.now())
+        values: list[list[Any]] = []
+        statuses: list[list[Status]] = []
+        instants: list[Sequence[int]] = []
+        for group, stored in zip(plan.groups, found, strict=True):
+            decoded = _decode(group, stored)
             reasons = _absences(decoded.timestamps, now - group.ttl)
-            for place, column in zip(group.columns, decoded.columns, strict=True):
-                features[place], instants[place] = column, decoded.timestamps
-                statuses[place] = (
-                    _statuses(column, reasons, present) if reasons or decoded.has_nulls else present
-                )
-        inputs = [list(given[name]) for name in names[: len(names) - len(features) - _extra(plan)]]
-        input_statuses = [_statuses(column, {}, present) for column in inputs]
-        computed = _on_demand(plan, given, features, count)
-        return OnlineResponse(
-            names,
-            [*inputs, *features, *computed],
-            [
-                *input_statuses,
-                *statuses,
-                *(_statuses(column, {}, present) for column in computed),
-            ],
-            [*([None] * len(inputs)), *instants, *([None] * len(computed))],
-        )
+            columns = decoded.columns
+            values += columns
+            instants += [decoded.timestamps] * len(columns)
+            if reasons or decoded.has_nulls:
+                statuses += [_statuses(column, reasons, present) for column in columns]
+            else:
+                statuses += [present] * len(columns)
+        return values, statuses, instants
+
+
+def _nothing(plan: _Plan) -> _Features:
+    """The features of no entity."""
+    count = len(plan.features)
+    return [[] for _ in range(count)], [[] for _ in range(count)], [()] * count
 
 
 def _statuses(column: list[Any], reasons: Mapping[int, Status], present: list[Status]) -> list[Status]:
@@ -299,10 +321,6 @@ def _statuses(column: list[Any], reasons: Mapping[int, Status], present: list[St
         Status.PRESENT if value is not None else reasons.get(row, Status.NULL_VALUE)
         for row, value in enumerate(column)
     ]
-
-
-def _extra(plan: _Plan) -> int:
-    return len(plan.on_demand.names) if plan.on_demand is not None else 0
 
 
 def _decode(group: _Group, values: Sequence[bytes | None]) -> Decoded:
@@ -323,16 +341,15 @@ def _absences(timestamps: Sequence[int], oldest: int) -> dict[int, Status]:
     }
 
 
-def _columns(
-    entity_rows: EntityRows, inputs: Sequence[str], plan: _Plan
-) -> tuple[Mapping[str, Sequence[Any]], int]:
+def _columns(entity_rows: EntityRows, plan: _Plan) -> tuple[Mapping[str, Sequence[Any]], int]:
     """The entity rows column by column, and how many they are.
 
     Raises:
         EntityTypeError: A key is missing, or columns differ in length.
         RequestValueError: A request value is missing.
     """
-    if isinstance(entity_rows, Mapping):
+    inputs = plan.inputs
+    if isinstance(entity_rows, (dict, Mapping)):  # the first is quick to tell
         for name in inputs:
             if name not in entity_rows:
                 raise _missing(name, "entity_rows", plan)
@@ -362,16 +379,18 @@ def _missing(name: str, place: str, plan: _Plan) -> ValueError:
 
 
 def _on_demand(
-    plan: _Plan, given: Mapping[str, Sequence[Any]], features: Sequence[Sequence[Any]], count: int
+    plan: _Plan,
+    on_demand: OnDemand,
+    given: Mapping[str, Sequence[Any]],
+    features: Sequence[Sequence[Any]],
+    count: int,
 ) -> list[list[Any]]:
-    if plan.on_demand is None:
-        return []
     if not count:
-        return [[] for _ in plan.on_demand.names]
+        return [[] for _ in on_demand.names]
     columns = {name: given[name] for name in plan.inputs}
     columns |= dict(zip(plan.full_names, features, strict=True))
     try:
-        return plan.on_demand.evaluate(columns, count)
+        return on_demand.evaluate(columns, count)
     except duckdb.Error as error:
         for name, kind in plan.request.items():
             wrong = next((v for v in given[name] if not is_of_type(v, kind)), None)

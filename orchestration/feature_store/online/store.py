@@ -5,6 +5,7 @@ does not: LMDB (``lmdb_store``) and Redis (``redis_store``).
 """
 
 import json
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
@@ -14,6 +15,9 @@ from orchestration.feature_store.views import View
 
 POSITION_KEY = b"!position"
 """Where a view's position is kept, beside its values: no entity has this key."""
+
+
+_TIMESTAMP = struct.Struct("<q")
 
 
 class NotMaterializedError(LookupError):
@@ -123,7 +127,8 @@ class OnlineStore(Protocol):
 
 def timestamp_of(value: bytes) -> int:
     """The row timestamp of a value, in microseconds since 1970."""
-    return int.from_bytes(value[8:16], "little", signed=True)
+    timestamp: int = _TIMESTAMP.unpack_from(value, 8)[0]
+    return timestamp
 
 
 def split_newer(newer: Sequence[Pair], held: Sequence[bytes | None]) -> tuple[list[Pair], int]:

@@ -291,13 +291,11 @@ class FeatureServer:
             raise Refusal(422, str(fault)) from fault
         except (NotMaterializedError, SchemaMismatchError) as fault:
             raise Refusal(503, str(fault)) from fault
-        metrics = self._metrics
-        metrics.rows(request.rows)
         body, tallies = encode(answer, plan, request.entities)
-        for tally in tallies:
-            for status, count in tally.counts():
-                metrics.values(tally.label, status, count)
-        return Reply(200, body, rows=request.rows, features=len(plan.labels))
+        self._metrics.rows(request.rows)
+        for view, statuses, columns_of_it in tallies:
+            self._metrics.values(view, statuses, columns_of_it)
+        return Reply(200, body, rows=request.rows, features=plan.count)
 
     async def _push(self, call: Call) -> Reply:
         held = load_object(call.body)

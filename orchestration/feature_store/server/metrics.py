@@ -12,6 +12,7 @@ from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server.counters import Counters
 
 STATUSES = (200, 304, 400, 401, 403, 404, 405, 413, 415, 421, 422, 429, 500, 503)
+_VALUE_STATUSES = tuple(Status)
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 """Upper bounds of a request's seconds; whatever took longer is in one more."""
 RATES = 4_096
@@ -84,7 +85,7 @@ class Metrics:
         self._request = {(r, s): index[_request(r, s)] for r in routes for s in STATUSES}
         self._seconds = {r: index[_bucket(r, 0)] for r in routes}
         self._rows = index[_ROWS]
-        self._values = {(view, s.value): index[_value(view, s)] for view in views for s in Status}
+        self._values = {(view, s): index[_value(view, s)] for view in views for s in Status}
         self._pushed = {source: index[_pushed(source)] for source in sources}
         self._rates = len(names)
 
@@ -100,9 +101,16 @@ class Metrics:
         """Count entity rows."""
         self._mine[self._rows] += count
 
-    def values(self, view: str, status: Status, count: int) -> None:
-        """Count values of a view."""
-        self._mine[self._values[view, status.value]] += count
+    def values(self, view: str, statuses: Sequence[Status], columns: int) -> None:
+        """Count values of a view: so many columns, each with these statuses."""
+        mine, rest = self._mine, len(statuses)
+        for status in _VALUE_STATUSES if rest > 1 else statuses:
+            found = statuses.count(status)
+            if found:
+                mine[self._values[view, status]] += found * columns
+                rest -= found
+                if not rest:
+                    return
 
     def pushed(self, source: str, rows: int) -> None:
         """Count pushed rows."""

@@ -37,7 +37,6 @@ KEYS = (
 )
 
 Column = Sequence[Any]
-_STATUSES = tuple(Status)
 _STATUS_JSON = {status: f'"{status.value}"'.encode() for status in Status}
 _KEYS = frozenset(KEYS)
 _TEXTS = frozenset({str})
@@ -76,7 +75,8 @@ class Plan:
         views: The views that are read.
         required: Columns that a request must have.
         parse: How JSON becomes a column's values, where it is not the value already.
-        labels: Under which name each feature's values are counted.
+        count: How many features there are.
+        spans: Under which name values are counted: the name, and from which feature to before which.
         write: How a feature's values become JSON, by its place among the features.
     """
 
@@ -84,7 +84,8 @@ class Plan:
     views: frozenset[str]
     required: frozenset[str]
     parse: Mapping[str, Callable[[Any], Any]]
-    labels: tuple[str, ...]
+    count: int
+    spans: tuple[tuple[str, int, int], ...]
     write: Mapping[int, Callable[[Any], Any]]
 
 
@@ -327,6 +328,14 @@ def _join_keys(role: Role) -> dict[str, DeclaredColumn]:
     return dict(zip(role.join_keys, role.view.entity, strict=True))
 
 
+def _spans(labels: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+    since = 0
+    for place in range(1, len(labels) + 1):
+        if place == len(labels) or labels[place] != labels[since]:
+            yield labels[since], since, place
+            since = place
+
+
 def _plan(features: tuple[str, ...] | str, wanted: Sequence[Wanted], service: Service | None = None) -> Plan:
     types: dict[str, str] = {}
     for feature in wanted:
@@ -342,7 +351,8 @@ def _plan(features: tuple[str, ...] | str, wanted: Sequence[Wanted], service: Se
         views=frozenset(feature.role.view.name for feature in wanted),
         required=frozenset(types),
         parse={n: _PARSE[_base_type(t)] for n, t in types.items() if _base_type(t) in _PARSE},
-        labels=tuple(labels),
+        count=len(labels),
+        spans=tuple(_spans(labels)),
         write={n: _WRITE[_base_type(t)] for n, t in enumerate(written) if _base_type(t) in _WRITE},
     )
 
@@ -369,27 +379,8 @@ def _unknown(asked: tuple[str, ...] | str, catalog: Catalog, views: frozenset[st
     raise LookupError("found what is not there")
 
 
-@dataclass(slots=True)
-class Tally:
-    """Columns of an answer that are counted under one name and have the same statuses."""
-
-    label: str
-    statuses: Sequence[Status]
-    columns: int
-
-    def counts(self) -> Iterator[tuple[Status, int]]:
-        """How many values have which status."""
-        rest = len(self.statuses)
-        if rest == 1:
-            yield self.statuses[0], self.columns
-            return
-        for status in _STATUSES:
-            found = self.statuses.count(status)
-            if found:
-                yield status, found * self.columns
-                rest -= found
-                if not rest:
-                    return
+Tally = tuple[str, Sequence[Status], int]
+"""Columns of an answer that are counted under one name: that name, their statuses, how many they are."""
 
 
 def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> tuple[bytes, list[Tally]]:
@@ -400,31 +391,66 @@ def encode(answer: Answer, plan: Plan, entities: Mapping[str, list[Any]]) -> tup
         plan: What was asked for.
         entities: The request's columns as they came: join keys are given back unchanged.
     """
-    names = answer.feature_names
-    first = len(names) - len(plan.labels)
+    names, statuses, instants = answer.feature_names, answer.statuses, answer.instants
+    first = len(names) - plan.count
     columns: list[Column] = list(answer.values)
     for place in range(first):
         columns[place] = entities.get(names[place], columns[place])
     for place, write in plan.write.items():
         columns[first + place] = list(map(write, columns[first + place]))
-    # Columns with the same statuses and instants, as those of one row mostly are, are written as one.
-    runs, tallies, since = [], [], 0
-    for place, (statuses, instants) in enumerate(zip(answer.statuses, answer.instants, strict=True), 1):
-        if place < len(names) and place != first:
-            following = answer.statuses[place]
-            if answer.instants[place] is instants and (following is statuses or following == statuses):
-                continue
-        rest = b',"statuses":[%b],"event_timestamps":["%b"]}' % (
-            b",".join([_STATUS_JSON[status] for status in statuses]),
-            b'","'.join([_NO_ROW] * len(statuses) if instants is None else map(_iso, instants)),
-        )
-        between = rest + b',{"values":'
-        runs.append(b'{"values":' + between.join(map(_dumps, columns[since:place])) + rest)
-        if since >= first:
-            tallies.append(Tally(plan.labels[since - first], statuses, place - since))
-        since = place
-    body = b'{"metadata":{"feature_names":%b},"results":[%b]}' % (orjson.dumps(names), b",".join(runs))
+    parts, tallies = [], []
+    for since, until in _alike(statuses, instants, 0, first):
+        parts.append(_results(columns[since:until], statuses[since], instants[since]))
+    for label, begin, end in plan.spans:
+        for since, until in _alike(statuses, instants, first + begin, first + end):
+            parts.append(_results(columns[since:until], statuses[since], instants[since]))
+            tallies.append((label, statuses[since], until - since))
+    body = b'{"metadata":{"feature_names":%b},"results":[%b]}' % (orjson.dumps(names), b",".join(parts))
     return body, tallies
+
+
+def _alike(
+    statuses: Sequence[Sequence[Status]], instants: Sequence[Sequence[int] | None], begin: int, end: int
+) -> Iterator[tuple[int, int]]:
+    """Columns of the same statuses and instants, as those of one row mostly are: from which, to which."""
+    since = begin
+    while since < end:
+        status, at, until = statuses[since], instants[since], since + 1
+        if statuses[since:end].count(status) == instants[since:end].count(at) == end - since:
+            until = end
+        while until < end and instants[until] is at and statuses[until] == status:
+            until += 1
+        yield since, until
+        since = until
+
+
+def _results(columns: Sequence[Column], statuses: Sequence[Status], instants: Sequence[int] | None) -> bytes:
+    """The results of columns that have the same statuses and instants."""
+    if len(statuses) == 1:
+        rest, between = _rest_of_one(statuses[0], NOT_STORED if instants is None else instants[0])
+    else:
+        rest, between = _rest(statuses, [NOT_STORED] * len(statuses) if instants is None else instants)
+    listed = _dumps(columns)
+    # All lists in one go, where no text has what stands between two of them.
+    if listed.count(b"],[") == len(columns) - 1:
+        written = listed[1:-1].replace(b"],[", b"]%b[" % between)
+    else:
+        written = between.join(map(_dumps, columns))
+    return b'{"values":%b%b' % (written, rest)
+
+
+def _rest(statuses: Sequence[Status], instants: Sequence[int]) -> tuple[bytes, bytes]:
+    """What follows on the values of a column, to its end and to the values of the next column."""
+    rest = b',"statuses":[%b],"event_timestamps":["%b"]}' % (
+        b",".join([_STATUS_JSON[status] for status in statuses]),
+        b'","'.join(map(_iso, instants)),
+    )
+    return rest, rest + b',{"values":'
+
+
+@lru_cache(maxsize=16_384)
+def _rest_of_one(status: Status, instant: int) -> tuple[bytes, bytes]:
+    return _rest((status,), (instant,))
 
 
 _dumps = partial(orjson.dumps, default=_default)
