@@ -12,22 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.clients import ENTITIES, FEATURES, KEY, VIEW
+from benchmarks.served import make_app
 from orchestration.declarations import DeclaredColumn
-from orchestration.feature_store.discovery import Facts
 from orchestration.feature_store.online.lmdb_store import LmdbStore
 from orchestration.feature_store.online.materialization import materialize
 from orchestration.feature_store.online.reading import OnlineReader
 from orchestration.feature_store.online.store import OnlineStore
-from orchestration.feature_store.server import (
-    ROUTES,
-    Access,
-    AccessLog,
-    FeatureServer,
-    Metrics,
-    Parts,
-    counted_views,
-    serve,
-)
+from orchestration.feature_store.server import FeatureServer, serve
 from orchestration.feature_store.views import Catalog, View
 from orchestration.lakehouse import LakehouseResource
 from orchestration.lakehouse.tables import relation
@@ -105,37 +96,15 @@ class Mill:
                 self.changes += done.mode == "changes"
 
 
-def make_app(folder: Path, redis_url: str | None, workers: int) -> FeatureServer:
-    """The feature server's application."""
-    settings = Settings(data_dir=folder, server_access_log=folder / "access.jsonl", server_workers=workers)
-    access = Access(settings, [VIEW], [])
-    reader = make_reader(folder, redis_url)
-
-    def push(source: str, columns: object) -> str:
-        raise NotImplementedError(source, columns)
-
-    return FeatureServer(
-        Parts(
-            settings=settings,
-            catalog=CATALOG,
-            reader=reader,
-            unready=lambda: (),
-            push=push,
-            sources=frozenset(),
-            access=access,
-            metrics=Metrics(folder / "counters", workers, ROUTES, counted_views(CATALOG), []),
-            access_log=AccessLog(settings.server_access_log),
-            facts=lambda: Facts(NOW, "http://127.0.0.1:3000", (), ()),
-            close=reader.store.close,
-        )
-    )
+def _app(folder: Path, redis_url: str | None, workers: int) -> FeatureServer:
+    return make_app(folder, CATALOG, make_reader(folder, redis_url), NOW, workers)
 
 
 def main(what: str, folder: Path, number: float, redis_url: str | None) -> None:
     """Write for so many seconds, or serve with so many workers."""
     if what == "serve":
         workers = int(number)
-        serve(Settings(server_workers=workers), partial(make_app, folder, redis_url, workers))
+        serve(Settings(server_workers=workers), partial(_app, folder, redis_url, workers))
         return
     mill = Mill(folder, redis_url)
     mill.write(0)

@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -28,22 +28,13 @@ import uvicorn
 from benchmarks.buyers import FEATURES, NOW, VIEW, current_generation, fill, open_lakehouse
 from benchmarks.feast_side import feast_serve
 from benchmarks.report import MissingError, Row
+from benchmarks.served import make_app
 from benchmarks.timing import free_port
-from orchestration.feature_store.discovery import Facts
 from orchestration.feature_store.online.encoding import Layout
 from orchestration.feature_store.online.lmdb_store import MAP_BYTES, MAX_READERS, LmdbStore
 from orchestration.feature_store.online.materialization import materialize
 from orchestration.feature_store.online.reading import OnlineReader
-from orchestration.feature_store.server import (
-    ROUTES,
-    Access,
-    AccessLog,
-    FeatureServer,
-    Metrics,
-    Parts,
-    counted_views,
-    serve,
-)
+from orchestration.feature_store.server import FeatureServer, serve
 from orchestration.feature_store.views import Catalog
 from orchestration.settings import Clock, Settings
 
@@ -54,34 +45,9 @@ _PATH = "/get-online-features"
 
 
 def _ours(folder: Path) -> FeatureServer:
-    settings = Settings(data_dir=folder)
+    (folder / "counters").unlink(missing_ok=True)
     catalog = Catalog({VIEW.name: VIEW})
-    store = LmdbStore(folder / "store")
-    access = Access(settings, catalog.views, ())
-    counters = folder / "server.counters"
-    counters.unlink(missing_ok=True)
-
-    def push(source: str, columns: Mapping[str, list[Any]]) -> str:
-        raise NotImplementedError
-
-    def facts() -> Facts:
-        raise NotImplementedError
-
-    return FeatureServer(
-        Parts(
-            settings=settings,
-            catalog=catalog,
-            reader=OnlineReader(catalog, store, Clock(NOW)),
-            unready=lambda: (),
-            push=push,
-            sources=frozenset(),
-            access=access,
-            metrics=Metrics(counters, 1, ROUTES, counted_views(catalog), ()),
-            access_log=AccessLog(folder / "access.jsonl"),
-            facts=facts,
-            close=store.close,
-        )
-    )
+    return make_app(folder, catalog, OnlineReader(catalog, LmdbStore(folder / "store"), Clock(NOW)), NOW)
 
 
 def _bare(folder: Path) -> Any:

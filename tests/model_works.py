@@ -13,6 +13,7 @@ from orchestration.declarations import load_declarations
 from orchestration.feature_store.views import build_catalog
 from orchestration.learning.spec import ModelSpec, build_models
 from orchestration.learning.training import Code
+from tests.manifests import model_node
 
 CODE = Code("c0ffee", False, "10cc")
 FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
@@ -73,23 +74,6 @@ SPLIT = {
 }
 
 
-def _node(name: str, layer: str, columns: Mapping[str, str], **meta: Any) -> dict[str, Any]:
-    return {
-        "unique_id": f"model.works.{name}",
-        "resource_type": "model",
-        "name": name,
-        "alias": name,
-        "schema": layer,
-        "description": "One row.",
-        "tags": [],
-        "patch_path": f"works://models/{layer}/{name}.yml",
-        "original_file_path": f"models/{layer}/{name}.sql",
-        "columns": {c: {"name": c, "data_type": t, "description": "It.", "config": {"meta": {}}} for c, t in columns.items()},
-        "config": {"meta": {"owner": "team:operators", **meta}},
-        "depends_on": {"nodes": []},
-    }  # fmt: skip
-
-
 def manifest_with(model: Mapping[str, Any], kind: str = "ml") -> dict[str, Any]:
     """dbt's manifest with the model declared so."""
     training_set = {"feature_service": "low_pressure", "label": "is_low", "split": SPLIT}
@@ -101,8 +85,8 @@ def manifest_with(model: Mapping[str, Any], kind: str = "ml") -> dict[str, Any]:
         "is_new": "boolean",
     }
     nodes = [
-        _node("low_pressure_training_set", "training", COLUMNS, training_set=training_set),
-        _node("pressure", "features", view, feature_view={"entity": ["pump"], "ttl": "1 day"}),
+        model_node("low_pressure_training_set", "training", COLUMNS, training_set=training_set),
+        model_node("pressure", "features", view, feature_view={"entity": ["pump"], "ttl": "1 day"}),
     ]
     exposure = {
         "unique_id": "exposure.works.low_pressure",

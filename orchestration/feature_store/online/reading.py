@@ -143,10 +143,7 @@ class _Plan:
         declared = service.declared
         self.request = {name: column.data_type for name, column in declared.request.items()}
         if declared.on_demand:
-            inputs = {key: c.data_type for g in self.groups
-                      for key, c in zip(g.role.join_keys, g.role.view.entity, strict=True)}  # fmt: skip
-            inputs |= self.request
-            inputs |= {w.full_name: w.feature.data_type for w in self.features}
+            inputs = self.request | {w.full_name: w.feature.data_type for w in self.features}
             place = f"{service.exposure.file}: exposures.{service.name}.config.meta.feature_service"
             self.on_demand = OnDemand(place, declared.on_demand, inputs)
 
@@ -387,7 +384,7 @@ def _on_demand(
 ) -> list[list[Any]]:
     if not count:
         return [[] for _ in on_demand.names]
-    columns = {name: given[name] for name in plan.inputs}
+    columns = {name: given[name] for name in plan.request}
     columns |= dict(zip(plan.full_names, features, strict=True))
     try:
         return on_demand.evaluate(columns, count)

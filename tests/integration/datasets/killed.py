@@ -1,27 +1,14 @@
 """What processes do that are killed while they write a dataset version; imported once, forked for each."""
 
-import os
-import signal
 from pathlib import Path
 
 from orchestration.learning.datasets import building, store
 from orchestration.learning.datasets.store import DatasetStore
 from tests.integration.datasets.orders import Orders
+from tests.killing import die, then_die
 from tests.quick_duckdb import check_extensions_once
 
 check_extensions_once()
-
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def then_die(work):
-    def last(*arguments, **named):
-        work(*arguments, **named)
-        die()
-
-    return last
 
 
 def at_moment(moment):

@@ -1,8 +1,6 @@
 """What processes do that are killed in the middle of a materialization; imported once, forked for each."""
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 from orchestration.feature_store.online import lmdb_store, redis_store
@@ -12,18 +10,7 @@ from orchestration.feature_store.online.redis_store import RedisStore
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Settings
 from tests.integration.feature_store.lakes import VIEW, at
-
-
-def die(*_, **__):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def then_die(work):
-    def last(*arguments, **named):
-        work(*arguments, **named)
-        die()
-
-    return last
+from tests.killing import die, then_die
 
 
 def at_moment(moment):

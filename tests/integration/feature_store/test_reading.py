@@ -171,7 +171,7 @@ ON_DEMAND = {
     "drop": {"expression": "(up__level - down__level) * factor", "data_type": "double", "description": "d"},
     "age": {"expression": "date_diff('minute', timestamptz '2024-01-01', asked_at)", "data_type": "bigint",
             "description": "d"},
-    "text": {"expression": "coalesce(down__note, 'none') || up_pump", "data_type": "varchar", "description": "d"},
+    "text": {"expression": "coalesce(down__note, 'none') || factor", "data_type": "varchar", "description": "d"},
 }  # fmt: skip
 ENTITIES = {
     "up_pump": ["a", "z", "a"],
@@ -189,16 +189,16 @@ def test_on_demand_features_are_what_the_same_sql_gives_over_the_same_values(fil
     with duckdb.connect() as con:
         con.execute("set timezone = 'UTC'")
         con.execute(
-            "create table joined as select * from (values ('a', 1.5::double, 0::double, '', "
-            "timestamptz '2024-01-01 12:30:00+00', 1.1::decimal(4,2)), ('z', null, 1.5::double, 'x', "
-            "timestamptz '2024-01-01 01:00:00+00', 2::decimal(4,2)), ('a', 'nan'::double, 0::double, '', null, "
-            "0.5::decimal(4,2))) t(up_pump, up__level, down__level, down__note, asked_at, factor)"
+            "create table joined as select * from (values (1.5::double, 0::double, '', "
+            "timestamptz '2024-01-01 12:30:00+00', 1.1::decimal(4,2)), (null, 1.5::double, 'x', "
+            "timestamptz '2024-01-01 01:00:00+00', 2::decimal(4,2)), ('nan'::double, 0::double, '', null, "
+            "0.5::decimal(4,2))) t(up__level, down__level, down__note, asked_at, factor)"
         )
         select = ", ".join(f"cast({f['expression']} as {f['data_type']})" for f in ON_DEMAND.values())
         expected = con.execute(f"select {select} from joined").fetchall()
     found = list(zip(*(answer[name] for name in ON_DEMAND), strict=True))
     assert repr(found) == repr(expected)
-    assert found[0] == (1.5 * 1.1, 750, "a")
+    assert found[0] == (1.5 * 1.1, 750, "1.10")
     assert found[1][0] is None
 
 
@@ -206,7 +206,7 @@ def test_a_service_of_expired_values_computes_with_nulls(filled):
     served = reader(filled, 100, service(request=REQUEST, on_demand=ON_DEMAND))
     given = ENTITIES | {"asked_at": [at(1)] * 3, "factor": [1] * 3}
     answer = served.get_online_features("pressure", given, full_feature_names=True)
-    assert answer.to_dict()["text"] == ["nonea", "nonez", "nonea"]
+    assert answer.to_dict()["text"] == ["none1.00"] * 3
     assert answer.statuses[answer.feature_names.index("drop")] == [NULL] * 3
 
 
@@ -220,7 +220,9 @@ def test_a_request_value_of_another_type_is_refused_and_not_shown(filled, value)
 
 
 def test_an_expression_that_fails_on_values_is_an_error_that_does_not_show_them(filled):
-    failing = {"x": {"expression": "cast(up_pump as integer)", "data_type": "integer", "description": "d"}}
+    failing = {
+        "x": {"expression": "cast(down__note || 'z' as integer)", "data_type": "integer", "description": "d"}
+    }
     with pytest.raises(OnDemandError, match="on-demand features: ConversionException") as refused:
         reader(filled, 10, service(on_demand=failing)).get_online_features(
             "pressure", ENTITIES, full_feature_names=True

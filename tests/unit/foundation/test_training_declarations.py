@@ -6,6 +6,7 @@ import pytest
 
 from orchestration.declarations import DeclarationError, load_declarations
 from orchestration.feature_store.views import build_catalog
+from tests.manifests import model_node
 
 SPLIT = {
     "train_until": "2024-01-04T00:00:00Z",
@@ -41,26 +42,6 @@ COLUMNS = {
 }
 
 
-def model(name: str, layer: str, columns: dict[str, str], **meta: Any) -> dict[str, Any]:
-    return {
-        "unique_id": f"model.works.{name}",
-        "resource_type": "model",
-        "name": name,
-        "alias": name,
-        "schema": layer,
-        "description": "One row.",
-        "tags": [],
-        "patch_path": f"works://models/{layer}/{name}.yml",
-        "original_file_path": f"models/{layer}/{name}.sql",
-        "columns": {
-            column: {"name": column, "data_type": kind, "description": "It.", "config": {"meta": {}}}
-            for column, kind in columns.items()
-        },
-        "config": {"meta": {"owner": "team:operators", **meta}},
-        "depends_on": {"nodes": []},
-    }
-
-
 def load(
     training_set: Any = TRAINING_SET,
     columns: dict[str, str] = COLUMNS,
@@ -69,8 +50,8 @@ def load(
 ) -> None:
     view = {"pump": "varchar", "known_at": "timestamptz", "mean": "double"}
     meta = {} if training_set is None else {"training_set": training_set}
-    made = model("low_pressure_training_set", layer, columns, **meta)
-    pressure = model("pressure", "features", view, feature_view={"entity": ["pump"], "ttl": "1 day"})
+    made = model_node("low_pressure_training_set", layer, columns, **meta)
+    pressure = model_node("pressure", "features", view, feature_view={"entity": ["pump"], "ttl": "1 day"})
     exposure = {
         "unique_id": "exposure.works.low_pressure",
         "name": "low_pressure",
