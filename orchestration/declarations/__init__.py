@@ -16,6 +16,7 @@ from orchestration.declarations.models import (
     Metric,
     ModelSplit,
     OperatingPoint,
+    Predict,
     Retrain,
 )
 from orchestration.declarations.monitoring import (
@@ -37,6 +38,7 @@ from orchestration.declarations.shapes import (
     Partition,
     RequestColumn,
     RoleView,
+    Spine,
     Split,
     TableMeta,
     TrainingSet,
@@ -72,11 +74,19 @@ __all__ = [
     "OnDemandFeature",
     "OperatingPoint",
     "Partition",
+<<<<<<< HEAD
     "PerformanceWatch",
     "RequestColumn",
     "Retrain",
     "RoleView",
     "SkewWatch",
+=======
+    "Predict",
+    "RequestColumn",
+    "Retrain",
+    "RoleView",
+    "Spine",
+>>>>>>> ml
     "Split",
     "Table",
     "TableMeta",
