@@ -29,7 +29,7 @@ from orchestration.feature_store.online.due_sensor import build_due_sensor
 from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
-from orchestration.learning.datasets import DatasetStore, build_dataset_assets, needed_snapshots
+from orchestration.learning.datasets import DatasetStore, build_dataset_asset, needed_snapshots
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.settings import Settings
@@ -72,15 +72,14 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         *build_freshness_checks(declarations, clock),
         *online_checks,
     ]
-    versions = build_dataset_assets(
-        declarations,
-        manifest,
-        project.variables,
-        settings,
-        clock,
-        partial(_compiled, project),
-        [spec for definition in (*models, *checks) for spec in definition.check_specs],
-    )
+    check_specs = [spec for definition in (*models, *checks) for spec in definition.check_specs]
+    compiled = partial(_compiled, project)
+    versions = [
+        build_dataset_asset(
+            table, declarations, manifest, project.variables, settings, clock, compiled, check_specs
+        )
+        for table in declarations.training_sets
+    ]
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock)),
         [
