@@ -30,7 +30,7 @@ from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import build_model_assets, retraining_ages
-from orchestration.learning.datasets import DatasetStore, build_dataset_assets, needed_snapshots
+from orchestration.learning.datasets import DatasetStore, build_dataset_asset, needed_snapshots
 from orchestration.learning.predictions import build_prediction_assets
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
@@ -79,15 +79,13 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         *online_checks,
     ]
     check_specs = [spec for definition in (*layers, *checks) for spec in definition.check_specs]
-    versions = build_dataset_assets(
-        declarations,
-        manifest,
-        project.variables,
-        settings,
-        clock,
-        partial(_compiled, project),
-        check_specs,
-    )
+    compiled = partial(_compiled, project)
+    versions = [
+        build_dataset_asset(
+            table, declarations, manifest, project.variables, settings, clock, compiled, check_specs
+        )
+        for table in declarations.training_sets
+    ]
     ground = make_ground(declarations, settings, clock, check_specs)
     ages = retraining_ages(learned)
     assets = dg.map_asset_specs(
