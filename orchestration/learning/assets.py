@@ -207,13 +207,12 @@ def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) 
     return {f"{key.asset_key.to_user_string()}:{key.name}": holds(key) for key in keys}
 
 
-def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
+def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool]:
     """As ``checks_hold``, without the checks that were never evaluated."""
-    ended = {*_HOLDS, AssetCheckExecutionRecordStatus.EXECUTION_FAILED}
     storage = instance.event_log_storage
-    found = {key: storage.get_asset_check_execution_history(key, 1, status=ended) for key in keys}
+    found = {key: storage.get_asset_check_execution_history(key, 1, status=set(_HOLDS)) for key in keys}
     return {
-        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(records[0].status)
+        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS[records[0].status]
         for key, records in found.items()
         if records
     }
