@@ -13,8 +13,10 @@ from benchmarks import (
     against_feast,
     concurrency,
     day,
+    drift,
     graph,
     join,
+    monitoring,
     online,
     parity,
     promotion,
@@ -35,10 +37,13 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "parity": parity.run,
     "concurrency": concurrency.run,
     "promotion": promotion.run,
+    "drift": drift.run,
+    "monitoring": monitoring.run,
     "scoring": scoring.run,
 }
-LONG = frozenset({"parity", "concurrency", "promotion"})
-"""Parts that run only by name: a year moment by moment, a minute of clients a store, simulated pairs."""
+LONG = frozenset({"parity", "concurrency", "promotion", "drift"})
+"""Parts that run only by name: a year moment by moment, a minute of clients a store, simulated pairs
+and windows."""
 DEFAULT = [name for name in PARTS if name not in LONG]
 
 
@@ -74,7 +79,7 @@ def main(
     seconds: float,
     which: tuple[str, ...],
 ) -> None:
-    """Measure WHICH comparisons; by default all but parity, concurrency and promotion."""
+    """Measure WHICH comparisons; by default all but parity, concurrency, promotion and drift."""
     with tempfile.TemporaryDirectory(prefix="groundwork-bench-") as temporary:
         place = (folder or Path(temporary)).absolute()
         walk = partial(parity.run, days=days, moments=moments, start=start.replace(tzinfo=UTC), lake=lake)
