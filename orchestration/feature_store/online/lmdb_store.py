@@ -116,6 +116,7 @@ class LmdbStore:
     """An online store in a local folder, shared by any number of processes."""
 
     kind = "lmdb"
+    is_immediate = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

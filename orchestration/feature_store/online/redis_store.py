@@ -47,6 +47,7 @@ class RedisStore:
     """
 
     kind = "redis"
+    is_immediate = False
 
     def __init__(self, url: str, prefix: str) -> None:
         self._url, self._prefix = url, prefix

@@ -86,6 +86,8 @@ class OnlineStore(Protocol):
     """Values of entities by view; readers see each write whole or not at all."""
 
     kind: str
+    is_immediate: bool
+    """Whether a read waits for nothing but memory."""
 
     def position(self, view: str) -> Position | None:
         """Up to where a view has been materialized; None for never."""

@@ -27,6 +27,11 @@ class _Together:
             self._transport.write(b"".join(self._held))
         self._held = []
 
+    def write_now(self, data: bytes) -> None:
+        """Send at once, after what is held."""
+        self._flush()
+        self._transport.write(data)
+
     def close(self) -> None:
         self._flush()
         self._transport.close()
