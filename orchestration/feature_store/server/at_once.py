@@ -46,6 +46,7 @@ class AtOnceProtocol(OneWriteProtocol):
         self._answer_at_once, self._immediate = self.app.answer_at_once, self.app.immediate
         self._body: bytearray | None = None
         """What is here of the body of a request that may be answered at once; None for no such request."""
+        self._idle_since: float | None = None
 
     def data_received(self, data: bytes) -> None:
         """Called with what a client has sent."""
@@ -106,10 +107,50 @@ class AtOnceProtocol(OneWriteProtocol):
             super().on_message_complete()
             return
         body, self._body = self._body, None
-        reply = self._answer_at_once(self.url.decode(), self.headers, bytes(body))
-        self.transport.write_now(_response(reply))  # type: ignore[attr-defined]
+        reply = self._answer_at_once(self.url.decode(), self.headers, body)
+        self.transport.write(_response(reply))
         self.server_state.total_requests += 1
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self._rest()
+
+    def on_response_complete(self) -> None:
+        """Called when the application has answered: as uvicorn has it, but for the timer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._rest()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the connection is over."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def _rest(self) -> None:
+        """Wait for the next request, but not for ever.
+
+        A timer started and stopped for each request costs as much as reading features, so one goes on.
+        """
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wake_in(self.timeout_keep_alive)
+
+    def _wake_in(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Called when the connection may have been idle for too long."""
+        self.timeout_keep_alive_task = None
+        if self._idle_since is not None:
+            left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+            if left > 0:
+                self._wake_in(left)
+            else:
+                super().timeout_keep_alive_handler()

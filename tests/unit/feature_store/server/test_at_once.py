@@ -3,6 +3,7 @@
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,13 +50,13 @@ class Connection:
 
 
 @contextmanager
-def served(shop: Shop) -> Iterator[Connection]:
+def served(shop: Shop, **settings: Any) -> Iterator[Connection]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
         config = uvicorn.Config(
             shop.server, http=AtOnceProtocol, loop="uvloop", lifespan="off", log_config=None,
-            server_header=False, date_header=False, proxy_headers=False,
+            server_header=False, date_header=False, proxy_headers=False, **settings,
         )  # fmt: skip
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
@@ -166,3 +167,15 @@ def test_what_is_no_http_ends_the_connection_and_nothing_of_it_is_served(shop: S
         connection.send(request(b"zz\r\n", "Transfer-Encoding: chunked"))
         assert connection.socket.recv(100).startswith(b"HTTP/1.1 400")
     assert shop.shelf.asked == []
+
+
+def test_an_idle_connection_is_closed_and_one_in_use_is_not(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path, Shelf(is_immediate=True))
+    with served(shop, timeout_keep_alive=0.4) as connection:
+        for _ in range(3):
+            time.sleep(0.25)
+            connection.send(request())
+            assert connection.receive()[0] == 200
+        began = time.monotonic()
+        assert connection.is_over()
+        assert 0.3 < time.monotonic() - began < 5
