@@ -15,10 +15,11 @@ from weakref import WeakKeyDictionary
 import redis
 import redis.asyncio
 
-from orchestration.feature_store.online.encoding import Pair, SchemaMismatchError
+from orchestration.feature_store.online.encoding import SchemaMismatchError
 from orchestration.feature_store.online.store import (
     POSITION_KEY,
     Applied,
+    Batch,
     Changes,
     ConcurrentMaterializationError,
     NotMaterializedError,
@@ -105,7 +106,7 @@ class RedisStore:
         generation = self._client.get(self._pointer(view))
         return 0 if generation is None else int(self._client.hlen(generation)) - 1
 
-    def rebuild(self, view: str, position: Position, batches: Iterable[Sequence[Pair]]) -> int:
+    def rebuild(self, view: str, position: Position, batches: Iterable[Batch]) -> int:
         """See ``OnlineStore.rebuild``."""
         pointer, generations = self._pointer(view), self._key(view, "generations")
         before = self._client.get(pointer)
@@ -118,7 +119,7 @@ class RedisStore:
         written = 0
         for batch in batches:
             with self._client.pipeline(transaction=False) as pipe:
-                for chunk in _chunks(batch):
+                for chunk in _chunks(list(batch)):
                     pipe.execute_command("HSET", new, *chain.from_iterable(chunk))
                 written += sum(pipe.execute())
         with self._client.pipeline() as pipe:
