@@ -68,8 +68,7 @@ class _Joined:
 
     def item(self, place: int) -> bytes:
         """One of them."""
-        bounds = self.bounds[:-1], self.bounds[1:]
-        return self.content[bounds[0][place] : bounds[1][place]]
+        return self.content[self.bounds[:-1][place] : self.bounds[1:][place]]
 
     def items(self) -> list[bytes]:
         """Each by itself."""
@@ -91,7 +90,7 @@ def _rejoined(items: Sequence[bytes]) -> _Joined:
 class Packed:
     """Some keys with their values, and whether two neighbours have one key.
 
-    To part them into Python's objects takes longest, and is left to who iterates: in another thread, it may be.
+    Who iterates parts them into Python's objects, which takes longest, perhaps in another thread.
     """
 
     keys: _Joined

@@ -8,10 +8,12 @@ tag, so they are on one node of a cluster. What belongs here: Redis. What does n
 import asyncio
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import hiredis
 import redis
 import redis.asyncio
 
@@ -39,6 +41,11 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[at : at + CHUNK] for at in range(0, len(items), CHUNK))
 
 
+@lru_cache(maxsize=256)
+def _schema(position: bytes) -> str:
+    return Position.from_bytes(position).schema
+
+
 class RedisStore:
     """An online store in a Redis server.
 
@@ -62,11 +69,7 @@ class RedisStore:
         for name in self._unknown(wanted):
             self._learn(name, self._client.get(self._pointer(name)))
         for _ in range(_ATTEMPTS):
-            with self._client.pipeline(transaction=False) as pipe:
-                for view, keys in wanted:
-                    pipe.hmget(self._generations[view.name], [POSITION_KEY, *keys])
-                answers = pipe.execute()
-            values = self._values(wanted, answers)
+            values = self._values(wanted, self._ask(self._packed(wanted), len(wanted)))
             if values is not None:
                 return values
             for name in self._unknown(wanted):
@@ -187,6 +190,34 @@ class RedisStore:
             client = self._of_loop[loop] = redis.asyncio.Redis.from_url(self._url)
         return client
 
+    def _packed(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> bytes:
+        """The commands of a read, as they go over the wire."""
+        pack: Any = hiredis.pack_command  # annotated as if each command were one word
+        commands = (("HMGET", self._generations[v.name], POSITION_KEY, *keys) for v, keys in wanted)
+        return b"".join(map(pack, commands))
+
+    def _ask(self, packed: bytes, answers: int) -> list[Any]:
+        """What Redis answers to commands, in one round trip.
+
+        By the client's pipeline the same takes more than twice as long.
+        """
+        pool = self._client.connection_pool
+        connection = pool.get_connection()
+
+        def ask() -> list[Any]:
+            try:
+                connection.send_packed_command([packed])
+                return [connection.read_response() for _ in range(answers)]
+            except BaseException:
+                connection.disconnect()  # what is left of the answers is nobody's
+                raise
+
+        try:
+            found: list[Any] = connection.retry.call_with_retry(ask, lambda _: None)
+        finally:
+            pool.release(connection)
+        return found
+
     def _unknown(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[str]:
         return [view.name for view, _ in wanted if view.name not in self._generations]
 
@@ -204,7 +235,7 @@ class RedisStore:
             if stored is None:
                 self._generations.pop(view.name, None)
                 continue
-            schema = Position.from_bytes(stored).schema
+            schema = _schema(stored)
             if schema != view.schema_hash:
                 raise SchemaMismatchError(view.name, schema, view.schema_hash)
             values.append(found)

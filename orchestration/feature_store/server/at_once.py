@@ -106,7 +106,7 @@ class AtOnceProtocol(OneWriteProtocol):
         if self._body is None:
             super().on_message_complete()
             return
-        body, self._body = self._body, None
+        body, self._body = bytes(self._body), None
         reply = self._answer_at_once(self.url.decode(), self.headers, body)
         self.transport.write(_response(reply))
         self.server_state.total_requests += 1

@@ -19,7 +19,9 @@ from tests.unit.feature_store.server.counter_of_a_shop import Shelf, Shop, open_
 ASKED = {"features": ["buyers:orders", "buyers:name"], "entities": {"buyer": [1]}}
 
 
-def request(body: Any = ASKED, *lines: str, path: str = "/get-online-features", version: str = "1.1") -> bytes:
+def request(
+    body: Any = ASKED, *lines: str, path: str = "/get-online-features", version: str = "1.1"
+) -> bytes:
     held = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = [f"POST {path} HTTP/{version}", "Host: 127.0.0.1", "Content-Type: application/json", *lines]
     if not any(line.startswith("Transfer-Encoding") for line in lines):
@@ -105,12 +107,28 @@ def test_both_ways_answer_alike_whatever_is_asked(tmp_path: Path) -> None:
         counted = [line for line in shop.metrics.text().splitlines() if "seconds" not in line]
         told[way] = (answers, lines, counted)
     assert told[True] == told[False]
-    assert [status for status, _, _ in told[True][0]] == [200, 200, 200, 404, 400, 422, 413, 415, 421, 404, 200]
+    assert [status for status, _, _ in told[True][0]] == [
+        200,
+        200,
+        200,
+        404,
+        400,
+        422,
+        413,
+        415,
+        421,
+        404,
+        200,
+    ]
 
 
 def test_a_store_that_cannot_answer_is_told_and_a_fault_of_the_server_too(shop: Shop) -> None:
     with served(shop) as connection:
-        for fault, status in ((NotMaterializedError("buyers"), 503), (RuntimeError("secret"), 500), (None, 200)):
+        for fault, status in (
+            (NotMaterializedError("buyers"), 503),
+            (RuntimeError("secret"), 500),
+            (None, 200),
+        ):
             shop.shelf.fault = fault
             connection.send(request())
             got, _, body = connection.receive()
