@@ -8,33 +8,40 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from orchestration.declarations import load_declarations
+from orchestration.declarations import Declarations, load_declarations
 from orchestration.feature_store.online.lmdb_store import LmdbStore
 from orchestration.feature_store.online.materialization import materialize
 from orchestration.feature_store.online.reading import OnlineReader
-from orchestration.feature_store.views import Catalog, build_catalog
+from orchestration.feature_store.views import build_catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import Artifact
 from orchestration.learning.encoding import EncodedColumn, MatrixEncoding
 from orchestration.learning.events import Who
 from orchestration.learning.model import opened
 from orchestration.learning.registry import Registry
+from orchestration.learning.serving.assets import (
+    build_online_prediction_assets,
+    build_prediction_sensor,
+    online_predictions_key,
+)
 from orchestration.learning.serving.champions import Champions
 from orchestration.learning.serving.landing import Landed, land_predictions
 from orchestration.learning.serving.log import PredictionLog, whole_segments
 from orchestration.learning.serving.predictor import Predictor
-from orchestration.learning.spec import ModelSpec
+from orchestration.learning.spec import ModelSpec, build_models
 from orchestration.learning.training import train
 from orchestration.model_serving import ModelServing
 from orchestration.settings import Clock, Settings
@@ -45,19 +52,23 @@ ANNA = Who("anna@example.com", "It is better.")
 NOW = datetime(2024, 2, 29, 21, tzinfo=UTC)
 
 
-def online_catalog() -> Catalog:
-    manifest = manifest_with(MODEL)
+def declared(request: Mapping[str, Any] | None = None) -> Declarations:
+    """The water works with online features, and with these request columns if any are named."""
+    manifest = deepcopy(manifest_with({**MODEL, "predict": PREDICT}))
     view = next(node for node in manifest["nodes"].values() if node["name"] == "pressure")
     view["config"]["meta"]["feature_view"]["online"] = True
-    return build_catalog(load_declarations(manifest))
+    for exposure in manifest["exposures"].values():
+        exposure["config"]["meta"]["feature_service"]["request"] |= request or {}
+    return load_declarations(manifest)
 
 
-CATALOG = online_catalog()
+DECLARED = declared()
+CATALOG = build_catalog(DECLARED)
 
 
 @pytest.fixture(scope="module")
 def spec() -> ModelSpec:
-    return make_spec(predict=PREDICT)
+    return build_models(DECLARED, CATALOG)["low_pressure"]
 
 
 @dataclass(frozen=True)
@@ -226,6 +237,44 @@ def test_a_champion_that_is_not_as_registered_does_not_harm_the_one_that_serves(
     with pytest.raises(RuntimeError, match=r"its champion .* is not as it was registered: .*model\.txt"):
         fresh.current("low_pressure")
     fresh.close()
+
+
+def test_a_service_that_asks_for_the_instant_gets_now_unless_it_is_told(works: Works) -> None:
+    works.promote(works.first)
+    declarations = declared({"prediction_at": {"data_type": "timestamptz", "description": "When."}})
+    catalog = build_catalog(declarations)
+    spec = build_models(declarations, catalog)["low_pressure"]
+    reader = OnlineReader(catalog, works.store, Clock(NOW))
+    predictor = Predictor({spec.name: spec}, works.champions, reader, works.log, Clock(NOW))
+    assert predictor.columns("low_pressure")[1] == {"prediction_at": "timestamptz"}
+    columns: dict[str, list[Any]] = {"pump": ["alder"], "demand": [7]}
+    earlier = NOW - timedelta(hours=1)
+    for told in ({}, {"prediction_at": [earlier]}):
+        asyncio.run(predictor.predict("low_pressure", {**columns, **told}))
+    works.close()
+    assert land_predictions(works.lakehouse, works.log_dir, spec) == Landed(1, 2)
+    told_of = "select epoch(prediction_at), epoch(predicted_at) from lake.predictions.low_pressure order by 1"
+    now = NOW.timestamp()
+    assert works.ask(told_of) == [(earlier.timestamp(), now), (now, now)]
+
+
+def test_the_sensor_asks_for_a_run_once_something_waits_and_the_asset_lands_it(works: Works) -> None:
+    works.promote(works.first)
+    assets = build_online_prediction_assets({works.spec.name: works.spec}, works.log_dir)
+    sensor = build_prediction_sensor(assets, works.log_dir, dg.DefaultSensorStatus.STOPPED)
+
+    def ticked() -> list[dg.RunRequest]:
+        return sensor.evaluate_tick(dg.build_sensor_context()).run_requests or []
+
+    assert ticked() == []
+    call(works.open(), "POST", "/predict", request())
+    works.close()
+    (asked,) = ticked()
+    assert asked.asset_selection == [online_predictions_key(works.spec)]
+    done = dg.materialize(assets, resources={"lakehouse": works.lakehouse})
+    (event,) = done.asset_materializations_for_node("online_predictions__low_pressure")
+    assert event.metadata["rows_landed"].value == 1
+    assert ticked() == []
 
 
 def test_what_cannot_be_predicted_is_refused_with_its_reason(works: Works, spec: ModelSpec) -> None:
