@@ -33,6 +33,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import build_model_assets, retraining_ages
 from orchestration.learning.datasets import DatasetStore, build_dataset_asset, needed_snapshots
 from orchestration.learning.predictions import build_prediction_assets
+from orchestration.learning.serving.assets import build_online_prediction_assets, build_prediction_sensor
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
 from orchestration.monitoring.assets import build_monitoring_assets, skew_check
@@ -92,6 +93,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         make_ground(declarations, settings, clock, check_specs), watches=lambda spec: [skew_check(spec)]
     )
     ages = retraining_ages(learned)
+    asked = build_online_prediction_assets(learned, settings.prediction_log_dir)
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
         [
@@ -103,6 +105,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
             *build_monitoring_assets(learned, ground, catalog),
+            *asked,
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
@@ -120,6 +123,17 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
             *(
                 [build_due_sensor(online_assets, clock, sensor_status(settings.environment, "automation"))]
                 if online_assets
+                else []
+            ),
+            *(
+                [
+                    build_prediction_sensor(
+                        asked,
+                        settings.prediction_log_dir,
+                        sensor_status(settings.environment, "automation"),
+                    )
+                ]
+                if asked
                 else []
             ),
             build_automation_sensor(settings),

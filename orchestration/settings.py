@@ -176,6 +176,11 @@ class Settings(BaseSettings):
         return self.data_dir / "models"
 
     @cached_property
+    def prediction_log_dir(self) -> Path:
+        """Folder in which servers write predictions down until they are landed."""
+        return self.data_dir / "predictions"
+
+    @cached_property
     def datasets_dir(self) -> Path:
         """Folder of the dataset versions."""
         return self.dataset_dir or self.data_dir / "datasets"

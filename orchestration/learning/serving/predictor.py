@@ -22,6 +22,7 @@ from orchestration.feature_store.online.encoding import NOT_STORED, micros
 from orchestration.feature_store.online.reading import OnlineReader, OnlineResponse, RequestValueError
 from orchestration.learning.kinds import Kind
 from orchestration.learning.model import ServedModel
+from orchestration.learning.serving.champions import CannotPredictError
 from orchestration.learning.serving.log import PredictionLog
 from orchestration.learning.spec import PREDICTION_COLUMNS, ModelSpec
 from orchestration.settings import Clock
@@ -31,7 +32,7 @@ _AT_ONCE = 50
 """So many rows are scored in the event loop; to score more takes longer than to start a thread."""
 
 
-class UnloggedError(RuntimeError):
+class UnloggedError(CannotPredictError):
     """A prediction could not be written down, and so is not given."""
 
 
