@@ -16,6 +16,7 @@ from orchestration.declarations.models import (
     Metric,
     ModelSplit,
     OperatingPoint,
+    Predict,
     Retrain,
 )
 from orchestration.declarations.shapes import (
@@ -30,6 +31,7 @@ from orchestration.declarations.shapes import (
     Partition,
     RequestColumn,
     RoleView,
+    Spine,
     Split,
     TableMeta,
     TrainingSet,
@@ -62,9 +64,11 @@ __all__ = [
     "OnDemandFeature",
     "OperatingPoint",
     "Partition",
+    "Predict",
     "RequestColumn",
     "Retrain",
     "RoleView",
+    "Spine",
     "Split",
     "Table",
     "TableMeta",

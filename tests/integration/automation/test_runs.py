@@ -91,7 +91,7 @@ def test_a_reader_in_another_process_neither_waits_for_a_writer_nor_sees_half_of
 def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing_to_do(
     tmp_path: Path,
 ) -> None:
-    works = make_water_works(tmp_path, days=2)
+    works = make_water_works(tmp_path, days=5)
     started = [run(works, "--force") for _ in range(2)]
     outputs = [process.communicate(timeout=250)[0] for process in started]
     assert [process.returncode for process in started] == [0, 0], outputs

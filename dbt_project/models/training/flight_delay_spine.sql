@@ -1,0 +1,5 @@
+{{ config(materialized="view") }}
+
+select
+    {{ scheduled_flight() }}
+from {{ ref("stg_flights") }}
