@@ -14,6 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from orchestration.monitoring.cells import Cells
+from orchestration.monitoring.counting import Counted
+from orchestration.monitoring.drift import compare_columns
+from orchestration.monitoring.metrics import realised
 from rich.console import Console
 from rich.table import Table
 
@@ -23,10 +27,6 @@ from orchestration.automation.retraining.policy import Decision, Situation, deci
 from orchestration.automation.retraining.signals import DriftWindow, Performance, Signal
 from orchestration.declarations import DriftWatch, PerformanceWatch, Retrain
 from orchestration.learning.profile import profile_number
-from orchestration.monitoring.cells import Cells
-from orchestration.monitoring.counting import Counted
-from orchestration.monitoring.drift import compare_columns
-from orchestration.monitoring.metrics import realised
 
 Floats = NDArray[np.float64]
 
@@ -160,9 +160,7 @@ def performance_days(settings: Settings, loss: float, change: int, seed: int) ->
         )
         found = realised(cells, confidence=watch.confidence, draws=400, seed=day)["log_loss"]
         low = found.value if found.low is None else found.low
-        measured = Performance(
-            str(day), cells.count, found.value - expected_loss(), low - expected_loss()
-        )
+        measured = Performance(str(day), cells.count, found.value - expected_loss(), low - expected_loss())
         yield day, signals.performance(trigger, "champion", measured)
 
 
@@ -289,11 +287,22 @@ def declared() -> Settings:
 def table(settings: Settings, streams: int) -> Table:
     """A line for each trigger and size of the change."""
     made = Table(title=f"{streams} simulated streams a line, settings as declared", title_justify="left")
-    for heading in ("trigger", "change", "trainings a year without it", "seen in 90 days", "median days", "90%"):
+    for heading in (
+        "trigger",
+        "change",
+        "trainings a year without it",
+        "seen in 90 days",
+        "median days",
+        "90%",
+    ):
         made.add_column(heading, justify="left" if heading in {"trigger", "change"} else "right")
     for case in (*CASES, *EXACT):
         exact = case in EXACT
-        alarms = 0.0 if case.name in {"new_labels", "age"} else false_alarms(settings, case, 1 if exact else streams)
+        alarms = (
+            0.0
+            if case.name in {"new_labels", "age"}
+            else false_alarms(settings, case, 1 if exact else streams)
+        )
         for place, size in enumerate(case.sizes):
             found = delays(settings, case, size, 1 if exact else streams)
             seen = sorted(d for d in found if d is not None)

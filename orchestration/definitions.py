@@ -22,6 +22,7 @@ from orchestration.automation import (
     sensor_status,
     with_policy,
 )
+from orchestration.automation.retraining.sensors import build_retraining
 from orchestration.declarations import LAYERS
 from orchestration.feature_store.discovery.asset_metadata import Metadata, declared_metadata
 from orchestration.feature_store.online.assets import ONLINE_STORE, build_online_assets
@@ -34,8 +35,10 @@ from orchestration.learning.datasets import DatasetStore, build_dataset_assets, 
 from orchestration.learning.predictions import build_prediction_assets
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
+from orchestration.model_definition import model_definition
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
+from orchestration.retraining import checks_of, retrained_models
 from orchestration.settings import Settings
 from orchestration.transformation import DbtResource, build_layer_assets, compile_models
 
@@ -88,8 +91,12 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         partial(_compiled, project),
         check_specs,
     )
-    ground = make_ground(declarations, settings, clock, check_specs)
-    ages = retraining_ages(learned)
+    ground = make_ground(declarations, settings, clock, check_specs, partial(model_definition, project))
+    retrained = retrained_models(project, learned)
+    retraining, retraining_jobs, retraining_sensors = build_retraining(
+        retrained, settings, clock, checks_of(ground, learned)
+    )
+    ages = retraining_ages(learned) | {model.key: model.watched.policy.age for model in retrained}
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
         [
@@ -100,6 +107,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
             *build_prediction_assets(
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
+            *retraining,
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
@@ -108,7 +116,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=build_jobs(key for asset in landing for key in asset.keys),
+        jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining_jobs],
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
             *build_landing_sensors(
@@ -120,6 +128,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 else []
             ),
             build_automation_sensor(settings),
+            *retraining_sensors,
             build_alert_sensor(settings),
         ],
         resources={

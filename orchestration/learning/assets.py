@@ -45,7 +45,8 @@ class Ground:
     """What models stand on, told by whoever builds the definitions.
 
     ``open_dataset`` gives a version of a training set by names, ``latest`` being the newest; ``dataset_key``
-    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from.
+    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from, ``code`` what a model would be
+    trained by.
     """
 
     settings: Settings
@@ -53,7 +54,7 @@ class Ground:
     open_dataset: Callable[[str, str], "Dataset"]
     dataset_key: Callable[[str], dg.AssetKey]
     inputs: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]]
-    code: Callable[[], "Code"]
+    code: Callable[[ModelSpec], "Code"]
 
     def registry(self, lakehouse: LakehouseResource) -> Registry:
         """The registry in a lakehouse."""
@@ -140,7 +141,7 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
 
         dataset = ground.open_dataset(spec.table.name, config.dataset_version)
         root = ground.settings.models_dir
-        artifact, _ = train(spec, dataset, root, ground.code(), context.log.info)
+        artifact, _ = train(spec, dataset, root, ground.code(spec), context.log.info)
         event = ground.registry(lakehouse).register(artifact, _who(context, config.reason))
         told = artifact.manifest
         curve = told["calibration_curve"]
@@ -244,7 +245,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             ground.open_dataset,
             checks_hold(context.instance, ground.inputs(spec)),
             ground.clock.now(),
-            ground.code(),
+            ground.code(spec),
             _who(context, "evaluated"),
             context.log.info,
             forced=config.forced,

@@ -74,17 +74,21 @@ def _learnt(registered: Any, at: datetime) -> Learnt:
 
 
 def latest_performance(
-    con: duckdb.DuckDBPyConnection, model: str, version: str, metric: str, now: datetime
+    con: duckdb.DuckDBPyConnection, model: str, version: str, metric: str, labelled: float, now: datetime
 ) -> Performance | None:
-    """How much worse than expected the primary metric was in the newest window with labels."""
+    """How much worse than expected the primary metric was in the newest window with enough labels.
+
+    Of the labels that are known first some outcomes are more frequent: a window counts once the share
+    ``labelled`` of its predictions has one.
+    """
     if not table_exists(con, MONITORING, "performance"):
         return None
     found = con.execute(
         f"select epoch_us(window_end), labelled, realised, realised_low, realised_high, expected "
         f"from {relation(MONITORING, 'performance')} where model = {literal(model)} "
         f"and model_version = {literal(version)} and slice = {literal(ALL_ROWS)} "
-        f"and metric = {literal(metric)} and window_end <= {literal(now)} and realised is not null "
-        "and realised_low is not null and expected is not null order by window_end desc limit 1"
+        f"and metric = {literal(metric)} and window_end <= {literal(now)} and labelled >= rows * {labelled} "
+        "and realised_low is not null and realised_high is not null and expected is not null order by window_end desc limit 1"
     ).fetchall()
     if not found:
         return None
@@ -158,7 +162,7 @@ class Labels:
 class Watched:
     """One model as its triggers see it.
 
-    ``definition`` gives a hash of each thing that defines it now; ``restated`` the partitions of a dataset
+    ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives a hash of each thing that defines it now; ``restated`` the partitions of a dataset
     version that are not as they were, with their rows, or None where nobody can tell.
     """
 
@@ -166,6 +170,7 @@ class Watched:
     metric: str
     policy: Retrain
     labels: Labels
+    labelled: float
     definition: Callable[[], dict[str, str]]
     restated: Callable[[duckdb.DuckDBPyConnection, Learnt], Sequence[tuple[str, int]] | None]
 
@@ -205,7 +210,7 @@ def gather(con: duckdb.DuckDBPyConnection, watched: Watched, held: Standing, now
     if policy.restated:
         found.append(signals.restated(champion.dataset_version, watched.restated(con, champion)))
     if policy.performance is not None:
-        measured = latest_performance(con, watched.model, champion.version, watched.metric, now)
+        measured = latest_performance(con, watched.model, champion.version, watched.metric, watched.labelled, now)
         found.append(signals.performance(policy.performance, champion.version, measured))
     if policy.drift is not None:
         windows = drift_windows(con, watched.model, champion.version, policy.drift.of, now)

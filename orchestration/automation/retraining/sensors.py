@@ -15,6 +15,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from pydantic import Field
 
+from orchestration.automation.jobs import RETRAINING as GROUP
 from orchestration.automation.notifiers import Alert, NotificationError, build_notifiers
 from orchestration.automation.registration import RUNNING, sensor_status
 from orchestration.automation.retraining.decisions import DecisionLog
@@ -27,7 +28,6 @@ from orchestration.learning.events import Event
 from orchestration.learning.registry import Registry
 from orchestration.settings import Clock, Settings
 
-GROUP = "retraining"
 INTERVAL_SECONDS = 60
 BY_HAND = "by hand"
 
@@ -145,7 +145,9 @@ def _sensor(
         if found is None:
             return dg.SkipReason("no version serves yet")
         if found.is_new:
-            context.log.info(f"decision {found.decision.id}: {found.decision.outcome}: {found.decision.reason}")
+            context.log.info(
+                f"decision {found.decision.id}: {found.decision.outcome}: {found.decision.reason}"
+            )
         if found.to_run is None:
             return dg.SkipReason(found.decision.reason)
         return run_request(model, found.to_run, found.labels_until)
@@ -218,7 +220,9 @@ def tell(model: Retrained, events: Sequence[Event], decision: Decision | None, r
     return Alert(model.owner, f"Groundwork: {model.model} trained again", (f"why: {why}", outcome))
 
 
-def newest_partitions(labels_until: datetime, reached: Sequence[str], timezone: ZoneInfo) -> tuple[str, str] | None:
+def newest_partitions(
+    labels_until: datetime, reached: Sequence[str], timezone: ZoneInfo
+) -> tuple[str, str] | None:
     """The partitions to rebuild: from the day up to which labels were known to the newest that is over."""
     if not reached:
         return None

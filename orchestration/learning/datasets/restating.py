@@ -4,9 +4,9 @@ What belongs here: comparing the rows that a version held at an instant with tho
 What does not: what follows from a difference.
 """
 
-from zoneinfo import ZoneInfo
 from collections.abc import Sequence
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import duckdb
 

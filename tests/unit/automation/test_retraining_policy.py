@@ -91,8 +91,10 @@ def test_an_episode_starts_one_training_until_it_was_calm(
             if decision.outcome == "fired" and trigger in decision.triggers:
                 assert told.state == "alarm"
                 assert told.episode not in answered
-            if decision.outcome == "fired" and told.state == "alarm" and (
-                trigger == "manual" or decision.id not in failed
+            if (
+                decision.outcome == "fired"
+                and told.state == "alarm"
+                and (trigger == "manual" or decision.id not in failed)
             ):
                 answered.add(told.episode)
 

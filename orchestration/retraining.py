@@ -1,0 +1,95 @@
+"""What retraining needs of a read project: its models as triggers see them, and the assets of their jobs.
+
+What belongs here: from specifications to ``Retrained``. What does not: triggers, decisions, sensors
+(``automation.retraining``).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+
+import dagster as dg
+import duckdb
+
+from orchestration.asset_specs import asset_key
+from orchestration.automation import reached_partitions
+from orchestration.automation.retraining.evidence import Labels, Learnt, Watched
+from orchestration.automation.retraining.sensors import Retrained, newest_partitions
+from orchestration.lakehouse import last_change, table_exists
+from orchestration.learning.assets import Ground, checks_hold, model_key
+from orchestration.learning.datasets import DatasetStore, dataset_key
+from orchestration.learning.spec import ModelSpec
+from orchestration.model_definition import model_definition
+from orchestration.project import Project
+
+Restated = Callable[[duckdb.DuckDBPyConnection, Learnt], Sequence[tuple[str, int]] | None]
+
+
+def retrained_models(project: Project, models: Mapping[str, ModelSpec]) -> list[Retrained]:
+    """Every declared model with what its sensor and its job need."""
+    return [_retrained(project, spec) for spec in models.values()]
+
+
+def checks_of(
+    ground: Ground, models: Mapping[str, ModelSpec]
+) -> Callable[[dg.DagsterInstance, str], Mapping[str, bool | None]]:
+    """Tells of each blocking check on a model's inputs whether it holds."""
+
+    def checks(instance: dg.DagsterInstance, model: str) -> Mapping[str, bool | None]:
+        return checks_hold(instance, ground.inputs(models[model]))
+
+    return checks
+
+
+def watched_model(project: Project, spec: ModelSpec, restated: Restated) -> Watched:
+    """A model as its triggers see it."""
+    return Watched(
+        model=spec.name,
+        metric=spec.declared.metric,
+        policy=spec.declared.retrain,
+        labels=Labels(spec.table.schema, spec.table.name, spec.training_set.label_known_at),
+        labelled=spec.declared.monitoring.performance.labelled,
+        definition=lambda: model_definition(project, spec),
+        restated=restated,
+    )
+
+
+def _retrained(project: Project, spec: ModelSpec) -> Retrained:
+    embargo = spec.declared.split.embargo
+    has_partitions = project.declarations.partition(spec.table.unique_id) is not None
+
+    def partitions(labels_until: datetime) -> tuple[str, str] | None:
+        if not has_partitions:
+            return None
+        reached = reached_partitions(project.declarations, project.clock)
+        return newest_partitions(labels_until - embargo, reached, spec.timezone)
+
+    return Retrained(
+        watched=watched_model(project, spec, restated_since(project, spec)),
+        owner=spec.owner,
+        inputs=[asset_key(spec.table), dataset_key(spec.table.name)],
+        challenger=model_key(spec, "challenger"),
+        evaluation=model_key(spec, "evaluation"),
+        champion=model_key(spec, "champion"),
+        partitions=partitions,
+    )
+
+
+def restated_since(project: Project, spec: ModelSpec) -> Restated:
+    """Compares the training set with a version, once for each state of either."""
+    store = DatasetStore(project.settings.datasets_dir)
+    found: dict[tuple[str, int], Sequence[tuple[str, int]] | None] = {}
+
+    def restated(con: duckdb.DuckDBPyConnection, learnt: Learnt) -> Sequence[tuple[str, int]] | None:
+        from orchestration.learning.datasets.restating import restated_days  # noqa: PLC0415
+
+        if not table_exists(con, spec.table.schema, spec.table.name):
+            return None
+        state = learnt.dataset_version, last_change(con, spec.table.schema, spec.table.name)
+        if state not in found:
+            found.clear()
+            found[state] = restated_days(
+                con, store, spec.table, learnt.dataset_version, learnt.labels_until, spec.columns, spec.timezone
+            )  # fmt: skip
+        return found[state]
+
+    return restated
