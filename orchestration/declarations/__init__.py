@@ -19,6 +19,13 @@ from orchestration.declarations.models import (
     Predict,
     Retrain,
 )
+from orchestration.declarations.monitoring import (
+    BiasWatch,
+    DriftWatch,
+    Monitoring,
+    PerformanceWatch,
+    SkewWatch,
+)
 from orchestration.declarations.shapes import (
     Classification,
     ColumnMeta,
@@ -42,12 +49,14 @@ from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColu
 __all__ = [
     "LAYERS",
     "Algorithm",
+    "BiasWatch",
     "Classification",
     "ColumnMeta",
     "DeclarationError",
     "Declarations",
     "Declared",
     "DeclaredColumn",
+    "DriftWatch",
     "Encoding",
     "Exposure",
     "ExposureMeta",
@@ -61,14 +70,23 @@ __all__ = [
     "LearnedModel",
     "Metric",
     "ModelSplit",
+    "Monitoring",
     "OnDemandFeature",
     "OperatingPoint",
     "Partition",
+<<<<<<< HEAD
+    "PerformanceWatch",
+    "RequestColumn",
+    "Retrain",
+    "RoleView",
+    "SkewWatch",
+=======
     "Predict",
     "RequestColumn",
     "Retrain",
     "RoleView",
     "Spine",
+>>>>>>> ml
     "Split",
     "Table",
     "TableMeta",
