@@ -74,19 +74,13 @@ __all__ = [
     "OnDemandFeature",
     "OperatingPoint",
     "Partition",
-<<<<<<< HEAD
     "PerformanceWatch",
-    "RequestColumn",
-    "Retrain",
-    "RoleView",
-    "SkewWatch",
-=======
     "Predict",
     "RequestColumn",
     "Retrain",
     "RoleView",
+    "SkewWatch",
     "Spine",
->>>>>>> ml
     "Split",
     "Table",
     "TableMeta",
