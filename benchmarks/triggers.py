@@ -7,17 +7,13 @@ window, the trigger looks at it, and the policy decides with the settings that a
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from orchestration.monitoring.cells import Cells
-from orchestration.monitoring.counting import Counted
-from orchestration.monitoring.drift import compare_columns
-from orchestration.monitoring.metrics import realised
 from rich.console import Console
 from rich.table import Table
 
@@ -27,6 +23,10 @@ from orchestration.automation.retraining.policy import Decision, Situation, deci
 from orchestration.automation.retraining.signals import DriftWindow, Performance, Signal
 from orchestration.declarations import DriftWatch, PerformanceWatch, Retrain
 from orchestration.learning.profile import profile_number
+from orchestration.monitoring.cells import Cells
+from orchestration.monitoring.counting import Counted
+from orchestration.monitoring.drift import compare_columns
+from orchestration.monitoring.metrics import realised
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +40,7 @@ ROWS = 900
 LEANING = 0.35
 """By how much, in logits, days lean to one side or the other: a standard deviation."""
 FEATURES = 20
-WANDERING = 0.25
+WANDERING = 0.15
 """How far, in standard deviations, the means of inputs wander; they come back within a week or so."""
 BINS = 60
 """Different scores, as a calibrated model has."""
@@ -51,8 +51,8 @@ class Settings:
     """What is declared of a model's triggers and of its monitoring."""
 
     retrain: Retrain
-    performance: PerformanceWatch = PerformanceWatch()
-    drift: DriftWatch = DriftWatch()
+    performance: PerformanceWatch = field(default_factory=PerformanceWatch)
+    drift: DriftWatch = field(default_factory=DriftWatch)
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Told:
 
 
 Stream = Callable[[Settings, float, int, int], Iterator[tuple[int, Signal]]]
-"""Settings, size of the change, its day, seed; gives the signal of each day on which something is measured."""
+"""Settings, size of the change, its day, seed; gives the signal of each day that is measured."""
 
 
 def follow(settings: Settings, stream: Stream, size: float, days: int, change: int, seed: int) -> Told:
@@ -219,7 +219,7 @@ def restated_days(settings: Settings, size: float, change: int, seed: int) -> It
 
 
 def label_days(settings: Settings, size: float, change: int, seed: int) -> Iterator[tuple[int, Signal]]:
-    """So many days of labels are there at the start that enough new ones have come on the day of the change."""
+    """So many labels are there at the start that enough new ones have come on the day of the change."""
     del size, seed
     trigger = settings.retrain.new_labels
     assert trigger is not None

@@ -88,8 +88,14 @@ def restated_since(project: Project, spec: ModelSpec) -> Restated:
         if state not in found:
             found.clear()
             found[state] = restated_days(
-                con, store, spec.table, learnt.dataset_version, learnt.labels_until, spec.columns, spec.timezone
-            )  # fmt: skip
+                con,
+                store,
+                spec.table,
+                learnt.dataset_version,
+                learnt.labels_until,
+                spec.columns,
+                spec.timezone,
+            )
         return found[state]
 
     return restated

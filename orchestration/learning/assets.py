@@ -45,8 +45,8 @@ class Ground:
     """What models stand on, told by whoever builds the definitions.
 
     ``open_dataset`` gives a version of a training set by names, ``latest`` being the newest; ``dataset_key``
-    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from, ``code`` what a model would be
-    trained by.
+    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from;
+    ``code`` is what a model would be trained by.
     """
 
     settings: Settings

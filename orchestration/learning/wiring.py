@@ -59,7 +59,7 @@ def make_ground(
 
 
 def present_code(definition: Mapping[str, str]) -> "Code":
-    """The commit of the platform's code and the hash of its locked dependencies, beside what defines a model."""
+    """The commit of the platform's code, the hash of its locked dependencies, and what defines a model."""
     from orchestration.learning.training import Code  # noqa: PLC0415 - imports NumPy
 
     git = git_state(PROJECT_DIR)

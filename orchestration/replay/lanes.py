@@ -1,8 +1,8 @@
-"""A lane of the replay: one policy of when to train, walking through history week by week in a lake of its own.
+"""A lane of the replay: one plan of when to train, walking through history week by week in its own lake.
 
-Every lane decides, trains, judges, promotes, predicts and watches by the functions that sensors and assets call.
-What belongs here: one lane's week. What does not: the order of weeks and lanes (``walk``), or what it amounts
-to (``report``).
+Every lane decides, trains, judges, promotes, predicts and watches by the functions that sensors and assets
+call. What belongs here: one lane's week. What does not: the order of weeks and lanes (``walk``), or what it
+amounts to (``report``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -155,7 +155,8 @@ class Lane:
                 f'from {WEEKS} order by "start"'
             ).fetchall()
         return [
-            Week(datetime.fromisoformat(start), datetime.fromisoformat(end), *told) for start, end, *told in rows
+            Week(datetime.fromisoformat(start), datetime.fromisoformat(end), *told)
+            for start, end, *told in rows
         ]
 
     def prepare(self) -> None:
@@ -274,4 +275,6 @@ def _with_nulls(rows: pa.Table, missing: Sequence[str], spec: ModelSpec) -> pa.T
 
 def scored(spec: ModelSpec, registry: Registry, version: str, rows: pa.Table) -> pa.ChunkedArray:
     """The scores of rows by a version."""
-    return pc.cast(pa.chunked_array([opened(registry.artifact(spec.name, version)).scorer.score(rows)]), pa.float64())
+    return pc.cast(
+        pa.chunked_array([opened(registry.artifact(spec.name, version)).scorer.score(rows)]), pa.float64()
+    )

@@ -1,6 +1,6 @@
-"""The log of decisions in the lakehouse: ``registry.decisions``, one row an evaluation that said anything new.
+"""The log of decisions: ``registry.decisions``, one row for each evaluation that said anything new.
 
-Rows are only added. ``registry.decision_requests`` holds what people asked for by hand. What belongs here:
+Rows are only added. ``registry.retrain_requests`` holds what people asked for by hand. What belongs here:
 both tables, and deciding inside the transaction that writes, so that two sensors cannot both fire. What does
 not: the policy.
 """

@@ -67,6 +67,9 @@ def evaluate(
     held = standing(registry.events(model), registry.champion(model))
     if held is None:
         return None
+    waiting = runs.flights(model, log.decisions(model)).waiting
+    if waiting is not None:
+        return Evaluation(waiting, False, waiting, held.latest.labels_until)
     failures, requests = tuple(runs.open_failures(model)), log.requests(model)
     with lakehouse.get_connection() as con:
         evidence = gather(con, watched, held, now)
@@ -74,12 +77,13 @@ def evaluate(
     def made(past: Sequence[Decision]) -> Decision:
         flown = runs.flights(model, past)
         asked = signals.manual([(r.id, f"{r.actor}: {r.reason}") for r in pending(requests, past)])
-        under_way = flown.in_flight or (flown.waiting and f"of decision {flown.waiting.id}")
+        under_way = flown.in_flight
+        if under_way is None and flown.waiting is not None:
+            under_way = f"of decision {flown.waiting.id}"
         situation = Situation(under_way, failures, evidence.nothing_new)
         told = (asked, *evidence.signals)
         return decide(watched.policy, model, evidence.champion, told, situation, past, flown.failed, now)
 
-    waiting = runs.flights(model, log.decisions(model)).waiting
     decision, is_new = log.evaluate(model, made)
     fired = decision if is_new and decision.outcome == "fired" else None
-    return Evaluation(decision, is_new, waiting or fired, held.latest.labels_until)
+    return Evaluation(decision, is_new, fired, held.latest.labels_until)

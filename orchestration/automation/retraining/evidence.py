@@ -88,7 +88,8 @@ def latest_performance(
         f"from {relation(MONITORING, 'performance')} where model = {literal(model)} "
         f"and model_version = {literal(version)} and slice = {literal(ALL_ROWS)} "
         f"and metric = {literal(metric)} and window_end <= {literal(now)} and labelled >= rows * {labelled} "
-        "and realised_low is not null and realised_high is not null and expected is not null order by window_end desc limit 1"
+        "and realised_low is not null and realised_high is not null "
+        "and expected is not null order by window_end desc limit 1"
     ).fetchall()
     if not found:
         return None
@@ -162,8 +163,9 @@ class Labels:
 class Watched:
     """One model as its triggers see it.
 
-    ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives a hash of each thing that defines it now; ``restated`` the partitions of a dataset
-    version that are not as they were, with their rows, or None where nobody can tell.
+    ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives a hash of
+    each thing that defines the model now; ``restated`` the partitions of a dataset version that are not as
+    they were, with their rows, or None where nobody can tell.
     """
 
     model: str
@@ -173,14 +175,6 @@ class Watched:
     labelled: float
     definition: Callable[[], dict[str, str]]
     restated: Callable[[duckdb.DuckDBPyConnection, Learnt], Sequence[tuple[str, int]] | None]
-
-
-@dataclass(frozen=True)
-class Flights:
-    """The trainings that decisions have started: the one under way, and the decisions that came to nothing."""
-
-    in_flight: str | None = None
-    failed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -210,7 +204,9 @@ def gather(con: duckdb.DuckDBPyConnection, watched: Watched, held: Standing, now
     if policy.restated:
         found.append(signals.restated(champion.dataset_version, watched.restated(con, champion)))
     if policy.performance is not None:
-        measured = latest_performance(con, watched.model, champion.version, watched.metric, watched.labelled, now)
+        measured = latest_performance(
+            con, watched.model, champion.version, watched.metric, watched.labelled, now
+        )
         found.append(signals.performance(policy.performance, champion.version, measured))
     if policy.drift is not None:
         windows = drift_windows(con, watched.model, champion.version, policy.drift.of, now)

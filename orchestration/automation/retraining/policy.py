@@ -95,9 +95,8 @@ def decide(
     outcome: Outcome = "quiet" if not alarms else "suppressed" if holds else "fired"
     told = armed or alarms
     sequence = past[-1].sequence + 1 if past else 1
-    evaluation = _digest(
-        [model, champion, outcome, holds, situation.open_failures, [[s.trigger, s.state, s.episode] for s in signals]]
-    )  # fmt: skip
+    states = [[s.trigger, s.state, s.episode] for s in signals]
+    evaluation = _digest([model, champion, outcome, holds, situation.open_failures, states])
     decision = Decision(
         id="",
         sequence=sequence,

@@ -14,6 +14,7 @@ from orchestration.automation.retraining.policy import Decision
 
 MODEL_TAG, DECISION_TAG, TRIGGERS_TAG = "groundwork/retrains", "groundwork/decision", "groundwork/triggers"
 _GOING = frozenset({*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED})
+_FAILED = frozenset({dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED})
 _NEWEST = 200
 """Runs of a model's job that are looked through; what is older has long been decided on."""
 
@@ -27,11 +28,8 @@ def flights_of(model: str, decisions: Sequence[Decision], runs: Sequence[dg.Dags
             by_decision[run.tags[DECISION_TAG]].append(run)
     fired = [d for d in decisions if d.outcome == "fired"]
     failed = {
-        d.id
-        for d in fired
-        if by_decision[d.id]
-        and all(r.status in {dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED} for r in by_decision[d.id])
-    }  # fmt: skip
+        d.id for d in fired if by_decision[d.id] and all(r.status in _FAILED for r in by_decision[d.id])
+    }
     waiting = fired[-1] if fired and not by_decision[fired[-1].id] else None
     return Flights(going[0] if going else None, frozenset(failed), waiting)
 

@@ -103,8 +103,8 @@ def _job(model: Retrained) -> UnresolvedAssetJobDefinition:
             *model.inputs, model.challenger, model.evaluation, model.champion, model.key
         ),
         tags={MODEL_TAG: model.model},
-        description=f"Takes the newest labelled rows, trains {model.model}, promotes the challenger if the gate "
-        "lets it pass, and tells. When anything fails the champion goes on serving.",
+        description=f"Takes the newest labelled rows, trains {model.model}, promotes the challenger if the "
+        "gate lets it pass, and tells. When anything fails the champion goes on serving.",
     )
 
 
@@ -159,8 +159,8 @@ def _asset(model: Retrained, settings: Settings, clock: Clock) -> dg.AssetsDefin
     @dg.asset(
         key=model.key,
         deps=[model.champion],
-        description=f"What came of the last training of {model.model}: why it was trained, what the gate found, "
-        "who serves now. Its owner is told.",
+        description=f"What came of the last training of {model.model}: why it was trained, what the gate "
+        "found, who serves now. Its owner is told.",
         group_name=GROUP,
         owners=[model.owner],
         kinds={"duckdb"},

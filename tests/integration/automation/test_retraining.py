@@ -84,9 +84,7 @@ class Works:
     def _definitions(self) -> dg.Definitions:
         check = dg.AssetCheckKey(dg.AssetKey(["dataset", TABLE]), "whole")
 
-        @dg.asset(
-            key=["dataset", TABLE], check_specs=[dg.AssetCheckSpec("whole", asset=["dataset", TABLE])]
-        )
+        @dg.asset(key=["dataset", TABLE], check_specs=[dg.AssetCheckSpec("whole", asset=["dataset", TABLE])])
         def dataset() -> Iterator[Any]:
             yield dg.MaterializeResult()
             yield dg.AssetCheckResult(check_name="whole", passed=self.holds)
@@ -127,8 +125,8 @@ class Works:
 
     def tick(self) -> dg.RunRequest | str:
         """One evaluation of the sensor: the run that it asks for, or why it asks for none."""
-        sensor = self.definitions.get_sensor_def(f"retrain_{MODEL}")
-        with dg.build_sensor_context(self.instance, definitions=self.definitions) as context:
+        sensor = self.definitions.get_repository_def().get_sensor_def(f"retrain_{MODEL}")
+        with dg.build_sensor_context(self.instance, resources={"lakehouse": self.lakehouse}) as context:
             told = sensor.evaluate_tick(context)
         if told.run_requests:
             (request,) = told.run_requests
@@ -228,7 +226,9 @@ def test_evidence_comes_from_monitoring_labels_age_and_history(works: Works) -> 
     window = (MODEL, champion, now, now)
     works.measured("performance", PERFORMANCE, (*window, "", "auc", 0.7, 0.65, 0.74, 0.8, 2000, 1900))
     assert state("performance")[1] == "worse than expected by 0.1000, by at least 0.0600; allowed are 0.05"
-    assert works.log.decisions(MODEL)[-1].evidence == (f"monitoring.performance:{works.clock.now().isoformat()}",)
+    assert works.log.decisions(MODEL)[-1].evidence == (
+        f"monitoring.performance:{works.clock.now().isoformat()}",
+    )
     works.clock.move(minutes=1)
     now = works.clock.now().isoformat()
     works.measured(
@@ -311,7 +311,13 @@ def test_partitions_to_rebuild_reach_from_the_last_known_label_to_the_newest() -
     from zoneinfo import ZoneInfo  # noqa: PLC0415
 
     reached, zone = ["2024-01-01", "2024-01-02", "2024-01-03"], ZoneInfo("America/New_York")
-    assert newest_partitions(datetime(2024, 1, 2, 4, tzinfo=UTC), reached, zone) == ("2024-01-01", "2024-01-03")
-    assert newest_partitions(datetime(2024, 1, 2, 6, tzinfo=UTC), reached, zone) == ("2024-01-02", "2024-01-03")
+    assert newest_partitions(datetime(2024, 1, 2, 4, tzinfo=UTC), reached, zone) == (
+        "2024-01-01",
+        "2024-01-03",
+    )
+    assert newest_partitions(datetime(2024, 1, 2, 6, tzinfo=UTC), reached, zone) == (
+        "2024-01-02",
+        "2024-01-03",
+    )
     assert newest_partitions(datetime(2025, 1, 1, tzinfo=UTC), reached, zone) == ("2024-01-03", "2024-01-03")
     assert newest_partitions(datetime(2025, 1, 1, tzinfo=UTC), [], zone) is None

@@ -1,5 +1,6 @@
 """The policy that holds triggers back: what it promises is kept for any stream of signals."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -64,7 +65,7 @@ def test_cooldown_budget_and_single_flight_hold_for_any_stream(
 ) -> None:
     decisions, situations, _ = walk(moments)
     fired = [d for d in decisions if d.outcome == "fired"]
-    for earlier, later in zip(fired, fired[1:], strict=False):
+    for earlier, later in itertools.pairwise(fired):
         assert "manual" in later.triggers or later.decided_at - earlier.decided_at >= POLICY.cooldown
     for decision in fired:
         lately = [d for d in fired if timedelta(0) <= decision.decided_at - d.decided_at < timedelta(days=14)]
