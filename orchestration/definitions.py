@@ -38,6 +38,7 @@ from orchestration.learning.wiring import make_ground
 from orchestration.model_definition import model_definition
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
+from orchestration.replay.assets import build_replay
 from orchestration.retraining import checks_of, retrained_models
 from orchestration.settings import Settings
 from orchestration.transformation import DbtResource, build_layer_assets, compile_models
@@ -96,7 +97,11 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     retraining, retraining_jobs, retraining_sensors = build_retraining(
         retrained, settings, clock, checks_of(ground, learned)
     )
+    replays, replay_jobs = build_replay(
+        learned, {model.model: model.watched for model in retrained}, ground, catalog
+    )
     ages = retraining_ages(learned) | {model.key: model.watched.policy.age for model in retrained}
+    ages |= {key: None for replay in replays for key in replay.keys}
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
         [
@@ -108,6 +113,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
             *retraining,
+            *replays,
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
@@ -116,7 +122,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining_jobs],
+        jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining_jobs, *replay_jobs],
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
             *build_landing_sensors(

@@ -65,3 +65,27 @@ def calibration_png(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]
     axes.set_xlabel("mean score", fontsize=9, color=_QUIET)
     axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
     return _png(figure)
+
+
+def weeks_png(
+    title: str,
+    series: Mapping[str, tuple[Sequence[Any], Sequence[float]]],
+    marked: Sequence[Any],
+) -> bytes:
+    """A number by week, a line for each way that a model was trained.
+
+    Args:
+        title: What the number is.
+        series: Instants and values by name; the last is drawn strongest.
+        marked: Instants that a dotted line marks.
+    """
+    figure, axes = _figure(title)
+    for at in marked:
+        axes.axvline(at, color=_QUIET, linewidth=0.8, linestyle=":")
+    colours = ("#b8c2cc", "#e0a458", "#2f6690", "#c8452f")
+    for number, (name, (instants, values)) in enumerate(series.items()):
+        last = number == len(series) - 1
+        axes.plot(instants, values, color=colours[number % len(colours)], linewidth=2.0 if last else 1.4, label=name)
+    figure.autofmt_xdate(rotation=0, ha="center")
+    axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
+    return _png(figure)
