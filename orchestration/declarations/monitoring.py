@@ -1,14 +1,14 @@
 """The shape of what is watched of a model: ``exposures[].config.meta.model.monitoring``.
 
-Everything has a default, so that a model that declares nothing is watched. A window ends at the midnight after
-the day that it is told for, and reaches back as long as it is declared.
+Everything has a default, so that a model that declares nothing is watched. A window ends at the midnight
+after the day that it is told for, and reaches back as long as it is declared.
 """
 
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from orchestration.declarations.durations import Duration
 from orchestration.declarations.strict import Declared
@@ -17,6 +17,15 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 Significance = Annotated[float, Field(gt=0, lt=0.5)]
+
+
+def _whole_days(length: timedelta) -> timedelta:
+    if not length or length % timedelta(days=1):
+        raise ValueError("expected whole days, such as '7 days'")
+    return length
+
+
+Days = Annotated[Duration, AfterValidator(_whole_days)]
 GroupMetric = Literal[
     "selection_rate", "true_positive_rate", "false_positive_rate", "precision", "calibration"
 ]
@@ -25,7 +34,7 @@ GroupMetric = Literal[
 class DriftWatch(Declared):
     """When a column counts as drifted: by a large effect that is surely no chance."""
 
-    window: Duration = timedelta(days=7)
+    window: Days = timedelta(days=7)
     psi: Positive = 0.25
     """The least population stability index that is an alarm."""
     significance: Significance = 0.001
@@ -44,7 +53,7 @@ class DriftWatch(Declared):
 class PerformanceWatch(Declared):
     """When a model counts as worse than when it was chosen."""
 
-    window: Duration = timedelta(days=14)
+    window: Days = timedelta(days=14)
     loss: Positive = 0.02
     """By how much the primary metric may be worse than on the evaluation rows, by its confidence bound."""
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -58,7 +67,7 @@ class PerformanceWatch(Declared):
 class BiasWatch(Declared):
     """By how much groups may be treated differently from all others."""
 
-    window: Duration = timedelta(days=28)
+    window: Days = timedelta(days=28)
     groups: tuple[str, ...] | None = None
     """Columns by whose values groups are told apart; left out: the slices."""
     gaps: Mapping[GroupMetric, Positive] = Field(default_factory=dict)
@@ -72,7 +81,7 @@ class BiasWatch(Declared):
 class SkewWatch(Declared):
     """How far features at serving may be from the same features computed afterwards."""
 
-    window: Duration = timedelta(days=1)
+    window: Days = timedelta(days=1)
     lag: Duration = timedelta(0)
     """How long an online value may still be the one before; the time that materialization takes."""
     max_rows: Count = 100_000

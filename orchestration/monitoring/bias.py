@@ -31,8 +31,8 @@ _CONFIDENCE = 0.95
 class Bias:
     """A rate of a group, that of all other rows, and the gap between them with its 95% interval.
 
-    ``limit`` is the declared gap, None where none is; ``adjusted_p_value`` is the probability of such a gap if
-    the true one is at most the limit, after Holm over everything with a limit.
+    ``limit`` is the declared gap, None where none is; ``adjusted_p_value`` is the probability of such a gap
+    if the true one is at most the limit, after Holm over everything with a limit.
     """
 
     group_column: str
@@ -68,9 +68,7 @@ def measure_bias(tallies: Mapping[Slice, Tally], watch: BiasWatch) -> list[Bias]
     return found
 
 
-def _of_group(
-    part: Slice, told: Tally, tallies: Mapping[Slice, Tally], watch: BiasWatch
-) -> list[Bias]:
+def _of_group(part: Slice, told: Tally, tallies: Mapping[Slice, Tally], watch: BiasWatch) -> list[Bias]:
     column = [t.labelled for s, t in tallies.items() if s.column == part.column]
     days = np.unique(np.concatenate([c.days for c in column]))
     group = _sums(told.labelled, days)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orchestration.monitoring.window import PREDICTION_ID
+from orchestration.monitoring.window import IDENTITY
 from orchestration.sql import identifier
 
 Floats = NDArray[np.float64]
@@ -63,7 +63,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Tally:
-    """The cells of a slice: of the rows whose label is known, and of all with labels as the scores foretell."""
+    """The cells of a slice: of the rows with a label, and of all with labels as the scores foretell."""
 
     labelled: Cells
     estimated: Cells
@@ -94,9 +94,9 @@ def tally(
 
     Args:
         con: A connection.
-        rows: A relation with ``prediction_id``, ``score`` and ``decision``.
+        rows: A relation of predictions.
         day: SQL of the day of a row.
-        labels: A relation of ``prediction_id`` and ``label``.
+        labels: A relation of what tells a prediction, and ``label``.
         columns: By whose values rows are told apart.
 
     Returns:
@@ -104,17 +104,23 @@ def tally(
     """
     many = con.execute(f"select approx_count_distinct(score) from {rows}").fetchall()[0][0] >= MANY
     key = f"least(floor(score * {MANY}), {MANY - 1})" if many else "score"
-    told = f"sum(round(score * {_UNIT})::hugeint)::double / {_UNIT} / count(*)" if many else "any_value(score)"
+    told = (
+        f"sum(round(score * {_UNIT})::hugeint)::double / {_UNIT} / count(*)" if many else "any_value(score)"
+    )
     slices = [f"{identifier(c)}::varchar as s{n}" for n, c in enumerate(columns)]
     chosen = ", ".join([f"{day} as day", f"{key} as cell", "score", "decision", "label", *slices])
     base = ["day", "cell", "decision", "label"]
-    sets = ", ".join(f"({', '.join([*base, *more])})" for more in ([], *([f"s{n}"] for n in range(len(columns)))))
+    sets = ", ".join(
+        f"({', '.join([*base, *more])})" for more in ([], *([f"s{n}"] for n in range(len(columns))))
+    )
     which = [f"grouping(s{n}) = 0" for n in range(len(columns))]
-    number = "case " + "".join(f"when {w} then {n} " for n, w in enumerate(which)) + "end" if which else "null"
+    number = (
+        "case " + "".join(f"when {w} then {n} " for n, w in enumerate(which)) + "end" if which else "null"
+    )
     value = f"coalesce({', '.join(f's{n}' for n in range(len(columns)))})" if which else "null"
     found = con.execute(
         f"select {number} as number, {value} as value, day, {told} as score, decision, label, count(*) as n "
-        f"from (select {chosen} from {rows} left join {labels} using ({PREDICTION_ID})) "
+        f"from (select {chosen} from {rows} left join {labels} using ({', '.join(IDENTITY)})) "
         f"group by grouping sets ({sets}) order by number nulls first, value nulls first, day, score, "
         "decision, label"
     ).to_arrow_table()
@@ -140,11 +146,15 @@ def _tally(part: pa.Table) -> Tally:
 
     days = np.asarray(part.column("day").cast(pa.int32())).astype(np.int64)
     scores, rows = numbers("score"), numbers("n")
-    decided = np.asarray(part.column("decision").combine_chunks().to_numpy(zero_copy_only=False), dtype=np.bool_)
+    decided = np.asarray(
+        part.column("decision").combine_chunks().to_numpy(zero_copy_only=False), dtype=np.bool_
+    )
     label = part.column("label").combine_chunks()
     known = ~np.asarray(label.is_null())
     positive = np.asarray(label.fill_null(False).to_numpy(zero_copy_only=False), dtype=np.bool_)
     return Tally(
-        Cells(days[known], scores[known], decided[known], (rows * positive)[known], (rows * ~positive)[known]),
+        Cells(
+            days[known], scores[known], decided[known], (rows * positive)[known], (rows * ~positive)[known]
+        ),
         Cells(days, scores, decided, rows * scores, rows * (1 - scores)),
     )

@@ -126,7 +126,7 @@ class _Part:
     def _read_number(self, cells: Sequence[Any]) -> tuple[list[int], int]:
         if self.profile.low is None:  # Nothing but nulls was there: every value is new.
             return [int(cells[0])], int(cells[0])
-        outside = int(cells[-1])
+        outside = int(cells[-1] or 0)  # Of nulls alone DuckDB counts null.
         if not self.profile.edges:
             return [int(cells[0])], outside
         found = {} if cells[1] is None else dict(cells[1])
@@ -147,12 +147,10 @@ class _Part:
     def _read_values(self, cells: Sequence[Any]) -> tuple[list[int], int]:
         known = int(cells[0])
         if self.profile.kind == "flag":
-            bins = [int(cells[1]), int(cells[2])]
+            bins = [int(cells[1] or 0), int(cells[2] or 0)]
         else:
             found = {} if cells[-1] is None else dict(cells[-1])
-            found[""] = int(cells[1]) if "" in self.profile.values else 0
+            found[""] = int(cells[1] or 0) if "" in self.profile.values else 0
             bins = [int(found.get(value, 0)) for value in self.profile.values]
         others = known - sum(bins)
         return [*bins, others], others
-
-

@@ -26,9 +26,9 @@ LABEL = "label"
 class ColumnDrift:
     """How far a column of the window is from what the model was made with.
 
-    ``new_category_share`` are rows with a text that is no category of the model's, ``out_of_range_share`` those
-    with a number outside of what was there; None where it does not apply. ``p_value`` is that of one test,
-    ``adjusted_p_value`` after Holm.
+    ``new_category_share`` are rows with a text that is no category of the model's, ``out_of_range_share``
+    those with a number outside of what was there; None where it does not apply. ``p_value`` is that of one
+    test, ``adjusted_p_value`` after Holm.
     """
 
     column_name: str

@@ -100,9 +100,7 @@ def estimated(cells: Cells, *, confidence: float = 0.95) -> dict[str, Estimate]:
     return found
 
 
-def _interval(
-    value: float, variance: float, days: int, confidence: float, *, most: float | None
-) -> Estimate:
+def _interval(value: float, variance: float, days: int, confidence: float, *, most: float | None) -> Estimate:
     if days < 2:
         return Estimate(value, None, None)
     reach = t_quantile((1 + confidence) / 2, days - 1) * variance**0.5
@@ -142,7 +140,7 @@ def _gaps(cells: Cells) -> Floats:
     count = cells.day_count
     gaps = cells.rows * cells.scores - cells.positives
     by_bin = np.bincount(bins * count + cells.places, weights=gaps, minlength=(int(bins.max()) + 1) * count)
-    return by_bin.reshape(-1, count)
+    return np.asarray(by_bin.reshape(-1, count), dtype=np.float64)
 
 
 def _ratio(sums: Floats) -> Floats:

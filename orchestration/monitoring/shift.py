@@ -5,6 +5,7 @@ What belongs here: numbers from counts. What does not: counting (``counting``) a
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,51 +57,65 @@ def without_rare_bins(reference: Floats, by_day: Floats) -> tuple[Floats, Floats
     return reference[some], by_day[:, some]
 
 
-def design_effect(by_day: Floats) -> float:
-    """How many times the variance of shares is that of independent rows, as rows of one day hang together.
+@dataclass(frozen=True)
+class DayVariance:
+    """How much shares of bins vary as other days are drawn.
 
-    The mean of the bins' design effects, after Rao and Scott (1981), with days as what was drawn; never
-    below 1, and 1 for a single day, which tells nothing of days.
+    ``total`` is the variance of the shares, each in units of its expectation, all summed up; ``dimensions`` is
+    how many independent things are seen to vary so: one if a day moves all bins together, at most as many as
+    there are days less one.
     """
-    days, bins = by_day.shape
+
+    total: float
+    dimensions: float
+
+
+def day_variance(expected: Floats, by_day: Floats) -> DayVariance:
+    """The variance of a window's shares, from its days; never less than that of independent rows.
+
+    Args:
+        expected: The share of each bin, none of them 0.
+        by_day: The window's counts, days by bins; at least two days.
+    """
     rows, total = by_day.sum(axis=1), by_day.sum()
-    if days < 2 or bins < 2 or total == 0:
-        return 1.0
-    share = by_day.sum(axis=0) / total
-    between = ((by_day - rows[:, None] * share) ** 2).sum(axis=0) * days / (days - 1) / total**2
-    known = share > 0
-    effects = between[known] / (share[known] * (1 - share[known]) / total) if known.sum() > 1 else np.ones(1)
-    weights = 1 - share[known]
-    return max(1.0, float((weights * effects).sum() / weights.sum()))
+    freedom, bins = len(by_day) - 1, len(expected)
+    moved = (by_day - rows[:, None] * by_day.sum(axis=0) / total) / total / np.sqrt(expected)
+    # Days by days: as many numbers as there are days, however many bins.
+    between = moved @ moved.T * (len(by_day) / freedom)
+    trace, squares = float(np.trace(between)), float((between**2).sum())
+    dimensions = trace**2 / squares if squares > 0 else float(freedom)
+    return DayVariance(max(trace, (bins - 1) / total), min(dimensions, float(bins - 1)))
 
 
 def chi_square(reference: Floats, by_day: Floats) -> tuple[float, float]:
     """Are both histograms of one distribution? The statistic, and its probability if they are.
 
-    Pearson's test of two samples. Rows of a day share what the day was like, so the statistic is divided by
-    the design effect and compared with F (Rao and Scott 1981, Thomas and Rao 1987); with a single day it is
-    the plain test, compared with chi-square.
+    Pearson's statistic of two samples. Rows of a day share what the day was like, so what it is compared with
+    is how much it varies from day to day: its mean under the null is the variance of the shares by day, and
+    the ratio of both is F with as many degrees of freedom as independent things vary (Dempster 1958). For
+    independent rows that is Pearson's test; with a single day, which tells nothing of days, it is so by
+    assumption. The statistic is that of independent rows that would be as sure.
     """
     from scipy.special import chdtrc, fdtrc  # noqa: PLC0415 - slow, and needed only here
 
-    reference, by_day = without_rare_bins(reference, by_day)
+    reference, by_day = without_rare_bins(reference, by_day[by_day.sum(axis=1) > 0])
     window = by_day.sum(axis=0)
     n, m, bins = window.sum(), reference.sum(), len(reference)
     if bins < 2 or n == 0 or m == 0:
         return 0.0, 1.0
-    both = (window + reference) / (n + m)
-    plain = float(
-        ((window - n * both) ** 2 / (n * both)).sum() + ((reference - m * both) ** 2 / (m * both)).sum()
-    )
-    days = int((by_day.sum(axis=1) > 0).sum())
-    statistic = plain / design_effect(by_day)
-    if days < 2:
+    expected = (window + reference) / (n + m)
+    distance = float(((window / n - reference / m) ** 2 / expected).sum())
+    if len(by_day) < 2:
+        statistic = distance / (1 / n + 1 / m)
         return statistic, float(chdtrc(bins - 1, statistic))
-    return statistic, float(fdtrc(bins - 1, (bins - 1) * (days - 1), statistic / (bins - 1)))
+    varies = day_variance(expected, by_day)
+    ratio = distance / (varies.total * (1 + n / m))
+    freedom = varies.dimensions * (len(by_day) - 1)
+    return ratio * (bins - 1), float(fdtrc(varies.dimensions, freedom, ratio))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted so that the chance of any false one among them is what a single one says (Holm)."""
+    """The p-values after Holm: the chance of any false one among them is what a single one says."""
     order = np.argsort(p_values, kind="stable")
     adjusted = np.empty(len(p_values))
     highest = 0.0

@@ -149,8 +149,9 @@ def read_windows(
         return []
     newest = "" if until is None else f" and window_end <= {literal(until)}"
     order = [c for c in TABLES[table] if c not in {"model", "run_id"}]
-    return con.execute(
+    found: list[tuple[Any, ...]] = con.execute(
         f"select {', '.join(identifier(c) for c in columns)} from {relation(SCHEMA, table)} "
         f"where model = {literal(model)}{newest} and ({where}) "
         f"order by window_end, {', '.join(identifier(c) for c in order)}"
     ).fetchall()
+    return found
