@@ -3,6 +3,7 @@
 Made-up rows as wide as the shipped model's: 45 numbers of which a tenth is missing, 5 flags, 5 texts.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -71,7 +72,10 @@ def run(folder: Path, *, repeats: int) -> list[Row]:
     rows, _ = make_rows(ROWS, 2)
     matrix = scorer.encoding.matrix(rows)
     booster = lightgbm.Booster(model_str=scorer.fitted.to_text())
-    sides = {"ours": lambda: scorer.score(rows), "bare": lambda: booster.predict(matrix)}
+    sides: dict[str, Callable[[], object]] = {
+        "ours": lambda: scorer.score(rows),
+        "bare": lambda: booster.predict(matrix),
+    }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(3 * repeats + 1):
         for name, score in sides.items():

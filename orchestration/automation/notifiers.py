@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Protocol
 
-import requests
-
 from orchestration.settings import Settings
 
 _TIMEOUT_SECONDS = 10.0
@@ -84,6 +82,9 @@ class WebhookNotifier:
             "lines": list(alert.lines),
             "text": alert.text,
         }
+        # Only who posts pays for its import.
+        import requests  # noqa: PLC0415
+
         try:
             answer = requests.post(self._url, json=body, timeout=_TIMEOUT_SECONDS)
         except requests.RequestException as error:

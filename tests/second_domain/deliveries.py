@@ -11,16 +11,15 @@ HEADER = "reading_id,pump,read_at,pressure,valve\n"
 
 
 def pressure_at(hour: int, number: int, luck: float) -> float:
-    """Bar: low for six hours of a pump's day, each pump at hours of its own, but for one reading in five.
+    """Bar: low for three hours of every twelve, each pump at hours of its own, but for one reading in eight.
 
     Args:
         hour: Of the day in UTC.
         number: The pump's.
         luck: From -1 to 1.
     """
-    levels = (5.5, 2.5, 4.0, 4.0)
-    usual = (hour // 6 + number) % 4
-    return levels[usual if abs(luck) < 0.8 else (usual + 2) % 4] + 0.4 * luck
+    is_low = (hour // 3 + number) % 4 == (0 if abs(luck) < 0.875 else 2)
+    return (2.5 if is_low else 4.5) + 0.4 * luck
 
 
 def reading_lines(day: date, *, seed: int = 7) -> list[str]:
