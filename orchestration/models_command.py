@@ -187,7 +187,9 @@ def retrain_command(settings: Settings, model: str, reason: str) -> None:
         RegistryError: No version of it serves: its sensor does not look at it before.
     """
     if open_registry(settings).champion(model) is None:
-        raise RegistryError(f"{model}: found no champion, expected one: the first comes from a run of the graph")
+        raise RegistryError(
+            f"{model}: found no champion, expected one: the first comes from a run of the graph"
+        )
     made = open_decisions(settings).ask(model, getpass.getuser(), reason)
     _terminal().print(f"{model}: request {made.id} is written down; the sensor retrain_{model} decides on it")
 

@@ -60,7 +60,9 @@ def replay_command(settings: Settings, model: str | None) -> int:
         console.print(f"Replay {word} after {seconds:.0f} s" + ("" if result.success else f", log: {log}"))
         for failure in () if result.success else result.filter_events(lambda e: e.is_step_failure):
             error = failure.step_failure_data.error
-            console.print(f"  {error.cause.message if error and error.cause else failure.message}", markup=False)
+            console.print(
+                f"  {error.cause.message if error and error.cause else failure.message}", markup=False
+            )
     return 0 if result.success else 1
 
 

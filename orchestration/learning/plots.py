@@ -85,7 +85,9 @@ def weeks_png(
     colours = ("#b8c2cc", "#e0a458", "#2f6690", "#c8452f")
     for number, (name, (instants, values)) in enumerate(series.items()):
         last = number == len(series) - 1
-        axes.plot(instants, values, color=colours[number % len(colours)], linewidth=2.0 if last else 1.4, label=name)
+        axes.plot(
+            instants, values, color=colours[number % len(colours)], linewidth=2.0 if last else 1.4, label=name
+        )
     figure.autofmt_xdate(rotation=0, ha="center")
     axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
     return _png(figure)

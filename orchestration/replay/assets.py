@@ -46,8 +46,8 @@ def _asset(spec: ModelSpec, watched: Watched, ground: Ground, catalog: Catalog) 
     @dg.asset(
         key=replay_key(spec.name),
         deps=[asset_key(spec.table)],
-        description=f"{spec.name} trained never again, every week, every four weeks, and as its triggers decide, "
-        "on recorded history: what fired when and why, and how good what served was.",
+        description=f"{spec.name} trained never again, every week, every four weeks, and as its triggers "
+        "decide, on recorded history: what fired when and why, and how good what served was.",
         group_name=RETRAINING,
         owners=[spec.owner],
         kinds={"python"},
@@ -60,9 +60,7 @@ def _asset(spec: ModelSpec, watched: Watched, ground: Ground, catalog: Catalog) 
         from orchestration.replay.report import make_report  # noqa: PLC0415
         from orchestration.replay.walk import walk  # noqa: PLC0415
 
-        walked = walk(
-            spec, watched, catalog, ground.settings, lakehouse, ground.code(spec), context.log.info
-        )
+        walked = walk(spec, watched, catalog, ground.settings, lakehouse, ground.code(spec), context.log.info)
         report = make_report(walked)
         place = report.write(walked.ground.settings.data_dir / "report")
 

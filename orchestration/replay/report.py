@@ -52,7 +52,7 @@ class Served:
 
 @dataclass(frozen=True)
 class Line:
-    """A lane in the table. ``gain`` is by how much its log loss is lower than that of the lane compared with."""
+    """A lane in the table; ``gain`` is by how much its log loss is lower than the other lane's."""
 
     name: str
     words: str
@@ -150,9 +150,7 @@ def _line(walked: Walked, served: Mapping[str, Served], name: str) -> Line:
     )
 
 
-def _series(
-    served: Mapping[str, Served], what: str
-) -> dict[str, tuple[Sequence[datetime], Sequence[float]]]:
+def _series(served: Mapping[str, Served], what: str) -> dict[str, tuple[Sequence[datetime], Sequence[float]]]:
     return {name: ([w.start for w in told.weeks], getattr(told, what)) for name, told in served.items()}
 
 
@@ -166,12 +164,13 @@ def _markdown(walked: Walked, lines: Sequence[Line], decisions: Sequence[Decisio
     text = [
         f"# {spec.name}: the loop on recorded history",
         "",
-        f"{len(found)} weeks from {found[0].start:%Y-%m-%d} to {found[-1].end:%Y-%m-%d}, {rows:,} predictions. "
-        "Every lane begins with the same first version; each later training passes the same promotion gate. "
+        f"{len(found)} weeks from {found[0].start:%Y-%m-%d} to {found[-1].end:%Y-%m-%d}, {rows:,} "
+        "predictions. Every lane begins with the same first version; each later training passes the same "
+        "promotion gate. "
         f"Gains are against training {walked.lanes[AGAINST].plan.words}, with one-sided bounds of "
         f"{1 - _ERROR_RATE:.0%} by drawing whole days.",
         "",
-        "| trained | trainings | promoted | mean log loss | mean AUC | log loss lower by | at least | at most |",
+        "| trained | trainings | promoted | mean log loss | mean AUC | lower by | at least | at most |",
         "|:--|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for line in lines:
@@ -187,9 +186,8 @@ def _markdown(walked: Walked, lines: Sequence[Line], decisions: Sequence[Decisio
         if decision.outcome == "fired":
             week = promoted.get(decision.decided_at)
             then = "" if week is None else "promoted" if week.promoted else "the champion stayed"
-            text.append(
-                f"| {decision.decided_at:%Y-%m-%d} | {', '.join(decision.triggers)} | {decision.reason} | {then} |"
-            )
+            told = f"{decision.decided_at:%Y-%m-%d} | {', '.join(decision.triggers)} | {decision.reason}"
+            text.append(f"| {told} | {then} |")
     held = [d for d in decisions if d.outcome == "suppressed"]
     text += ["", f"## What was held back: {len(held)} times", ""]
     text += ["| when | what | why |", "|:--|:--|:--|"]

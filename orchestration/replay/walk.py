@@ -1,8 +1,8 @@
 """The walk: lane by lane, week by week, from the first version that serves to the end of history.
 
-Everything lies in a folder of its own. What is done is kept: a walk that was interrupted goes on where it was,
-unless history, declaration or code are other ones by now. What belongs here: the order of things, and where the
-walk was. What does not: a week (``lanes``).
+Everything lies in a folder of its own. What is done is kept: a walk that was interrupted goes on where it
+was, unless history, declaration or code are other ones by now. What belongs here: the order of things, and
+where the walk was. What does not: a week (``lanes``).
 """
 
 import hashlib
@@ -132,7 +132,7 @@ def _watch(
     before: datetime,
     now: datetime,
 ) -> None:
-    """Measure the windows that the triggers look at: those of the last days, each as it was at its midnight."""
+    """Measure the windows that the triggers look at: of the last days, each as it was at its midnight."""
     declared = spec.declared.retrain
     days = declared.drift.of if declared.drift is not None else 1
     for back in range(days - 1, -1, -1):
