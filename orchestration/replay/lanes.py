@@ -124,9 +124,8 @@ class Lane:
         self.plan = plan
         self._ground = ground
         self._watched = replace(watched, policy=plan.policy)
-        folder = ground.settings.data_dir / plan.name
-        self._settings = ground.settings.model_copy(update={"data_dir": folder})
-        self.lakehouse = LakehouseResource.from_settings(self._settings)
+        own = ground.settings.under(ground.settings.data_dir / plan.name)
+        self.lakehouse = LakehouseResource.from_settings(own)
 
     @property
     def _spec(self) -> ModelSpec:

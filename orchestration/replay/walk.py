@@ -92,10 +92,7 @@ def walk(
         ReplayError: The training set has no rows, or too few for any version to serve.
     """
     history = History.read(spec, lakehouse)
-    own = settings.model_copy(
-        update={"data_dir": settings.data_dir / FOLDER / spec.name, "lake_catalog_postgres": None,
-                "lake_data_path": None}
-    )  # fmt: skip
+    own = settings.under(settings.data_dir / FOLDER / spec.name)
     _begin(own.data_dir, _fingerprint(spec, history, code))
     trainer = Trainer(spec, history, own.models_dir, code, lambda _: None)
     ground = Ground(spec, history, own, code, trainer, partial(_watch, spec, catalog, history), log)
