@@ -122,19 +122,18 @@ def _utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-def weeks(spec: ModelSpec, history: History) -> Iterator[datetime]:
-    """The midnights after each seventh day of history, from the first at which a model can be trained.
-
-    The last is the one after which a whole week of history follows.
-    """
+def weeks(spec: ModelSpec, history: History) -> Iterator[tuple[datetime, datetime]]:
+    """Whole weeks of history, from midnight to midnight, from the first at which a model can be trained."""
     split = spec.declared.split
     needed = split.validation + split.evaluation + 3 * split.embargo
     week = timedelta(days=7)
-    instant = _midnight(history.first, spec) + week
-    while instant + week <= history.last + timedelta(days=1):
-        if instant >= history.first + needed:
-            yield instant
-        instant = _midnight(instant + week + timedelta(hours=12), spec)
+    start = _midnight(history.first, spec)
+    while start + week <= history.last + timedelta(days=1):
+        # Noon of the last day: a week in which clocks change is an hour longer or shorter.
+        end = _midnight(start + week + timedelta(hours=12), spec)
+        if start >= history.first + needed:
+            yield start, end
+        start = end
 
 
 def _midnight(instant: datetime, spec: ModelSpec) -> datetime:

@@ -123,7 +123,13 @@ class Lane:
     def __init__(self, plan: Plan, ground: Ground, watched: Watched) -> None:
         self.plan = plan
         self._ground = ground
-        self._watched = replace(watched, policy=plan.policy)
+        # One code walks through a history that nobody restates.
+        self._watched = replace(
+            watched,
+            policy=plan.policy,
+            definition=lambda: dict(ground.code.definition),
+            restated=lambda con, learnt: [],
+        )
         own = ground.settings.under(ground.settings.data_dir / plan.name)
         self.lakehouse = LakehouseResource.from_settings(own)
 

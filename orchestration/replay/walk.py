@@ -106,14 +106,14 @@ def walk(
     return Walked(ground, lanes, found)
 
 
-def _walk_lane(lane: Lane, instants: list[datetime]) -> list[Week]:
+def _walk_lane(lane: Lane, spans: list[tuple[datetime, datetime]]) -> list[Week]:
     lane.prepare()
     done = lane.done()
     before = done[-1].start if done else None
-    for start in instants:
+    for start, end in spans:
         if before is not None and start <= before:
             continue
-        week = lane.walk(before, start, start + timedelta(days=7))
+        week = lane.walk(before, start, end)
         if week is not None:
             done.append(week)
             before = start

@@ -69,7 +69,7 @@ def _learnt(registered: Any, at: datetime) -> Learnt:
         trained_at=at,
         labels_until=datetime.fromisoformat(detail["labels_until"]),
         dataset_version=detail["dataset"],
-        definition=detail["code"].get("definition"),
+        definition=detail["code"].get("definition") or None,
     )
 
 
