@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         """
         return type(self)(
             **{
-                **dict(self),
+                **{name: getattr(self, name) for name in type(self).model_fields},
                 "data_dir": folder,
                 "lake_catalog_postgres": None,
                 "lake_data_path": None,
