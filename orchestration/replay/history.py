@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestration.lakehouse import LakehouseResource, content_hash
+from orchestration.lakehouse import LakehouseResource, last_change
 from orchestration.lakehouse.tables import relation
 from orchestration.learning.spec import ModelSpec
 from orchestration.sql import identifier
@@ -41,10 +41,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class History:
-    """Every row of a training set, in the order of predictions; ``digest`` tells them from others."""
+    """Every row of a training set, in the order of predictions; ``state`` tells which those are."""
 
     rows: pa.Table
-    digest: str
+    state: str
     asked: pa.ChunkedArray
     known: pa.ChunkedArray
 
@@ -64,12 +64,12 @@ class History:
             rows: pa.Table = con.execute(
                 f"select {columns} from {relation(table.schema, table.name)} order by {order}"
             ).to_arrow_table()
-            digest = content_hash(con, table.schema, table.name)
+            state = f"{table.schema}.{table.name} {last_change(con, table.schema, table.name)} {rows.num_rows}"
         if not rows.num_rows:
             raise ReplayError(f"{table.schema}.{table.name}: found no rows, expected a finished run")
         return cls(
             rows,
-            digest,
+            state,
             pc.cast(rows.column(training_set.prediction_time), _INSTANT),
             pc.cast(rows.column(training_set.label_known_at), _INSTANT),
         )

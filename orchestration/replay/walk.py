@@ -147,7 +147,7 @@ def _watch(
 
 
 def _fingerprint(spec: ModelSpec, history: History, code: Code) -> str:
-    facts = [history.digest, spec.declared.model_dump(mode="json"), dict(code.definition)]
+    facts = [history.state, spec.declared.model_dump(mode="json"), dict(code.definition)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
