@@ -64,7 +64,9 @@ class History:
             rows: pa.Table = con.execute(
                 f"select {columns} from {relation(table.schema, table.name)} order by {order}"
             ).to_arrow_table()
-            state = f"{table.schema}.{table.name} {last_change(con, table.schema, table.name)} {rows.num_rows}"
+            state = (
+                f"{table.schema}.{table.name} {last_change(con, table.schema, table.name)} {rows.num_rows}"
+            )
         if not rows.num_rows:
             raise ReplayError(f"{table.schema}.{table.name}: found no rows, expected a finished run")
         return cls(

@@ -8,7 +8,6 @@ amounts to (``report``).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -50,6 +49,11 @@ class Plan:
     name: str
     words: str
     policy: Retrain
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether it looks at what monitoring measures."""
+        return self.policy.performance is not None or self.policy.drift is not None
 
 
 def plans(declared: Retrain) -> tuple[Plan, ...]:
@@ -137,11 +141,6 @@ class Lane:
     def _spec(self) -> ModelSpec:
         return self._ground.spec
 
-    @cached_property
-    def _is_watched(self) -> bool:
-        policy = self.plan.policy
-        return policy.performance is not None or policy.drift is not None
-
     def registry(self, now: datetime) -> Registry:
         """The lane's registry at an instant; artifacts are shared by all lanes."""
         return Registry(self.lakehouse, self._ground.models, Clock(now))
@@ -203,7 +202,8 @@ class Lane:
             The week; None as long as no version is good enough to serve.
         """
         registry = self.registry(start)
-        if self._is_watched and before is not None:
+        watched = self.plan.is_watched and self._spec.spine is not None
+        if watched and before is not None:
             record_outcomes(self.lakehouse, self._spec, start)
             if self._ground.watch is not None:
                 self._ground.watch(self.lakehouse, registry, before, start)
@@ -211,7 +211,7 @@ class Lane:
         champion = registry.champion(self._spec.name)
         if champion is None:
             return None
-        if self._is_watched:
+        if watched:
             self._predict(registry, champion.version, start, end)
         week = Week(start, end, champion.version, trained, promoted, reason)
         self._record(week)

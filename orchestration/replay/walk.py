@@ -1,8 +1,8 @@
 """The walk: lane by lane, week by week, from the first version that serves to the end of history.
 
 Everything lies in a folder of its own. What is done is kept: a walk that was interrupted goes on where it
-was, unless history, declaration or code are other ones by now. What belongs here: the order of things, and
-where the walk was. What does not: a week (``lanes``).
+was, and where nothing but triggers was declared otherwise, no model is trained that was trained before. What
+belongs here: the order of things, and where the walk was. What does not: a week (``lanes``).
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from orchestration.automation.retraining.evidence import Watched
 from orchestration.feature_store.views import Catalog
@@ -93,11 +94,17 @@ def walk(
     """
     history = History.read(spec, lakehouse)
     own = settings.under(settings.data_dir / FOLDER / spec.name)
-    _begin(own.data_dir, _fingerprint(spec, history, code))
+    trains = [history.state, dict(code.definition)]
+    judges = {"gate", "floors", "baseline", "slices", "split"}
+    judged = [*trains, spec.declared.model_dump(mode="json", include=judges)]
+    _begin(own.models_dir, trains)
     trainer = Trainer(spec, history, own.models_dir, code, lambda _: None)
     ground = Ground(spec, history, own, code, trainer, partial(_watch, spec, catalog, history), log)
     found, lanes = dict[str, list[Week]](), dict[str, Lane]()
     for plan in plans(spec.declared.retrain):
+        watches = spec.declared.monitoring if plan.is_watched else None
+        facts = [*judged, plan.policy.model_dump(mode="json"), watches and watches.model_dump(mode="json")]
+        _begin(own.data_dir / plan.name, facts)
         lane = lanes[plan.name] = Lane(plan, ground, watched)
         with lane.lakehouse.kept_open():
             found[plan.name] = _walk_lane(lane, list(weeks(spec, history)))
@@ -146,13 +153,9 @@ def _watch(
             watcher.performance(watcher.last_day)
 
 
-def _fingerprint(spec: ModelSpec, history: History, code: Code) -> str:
-    facts = [history.state, spec.declared.model_dump(mode="json"), dict(code.definition)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def _begin(folder: Path, fingerprint: str) -> None:
-    """Begin anew where what was walked was another history, declaration or code."""
+def _begin(folder: Path, facts: list[Any]) -> None:
+    """Begin anew where what a folder holds follows from other facts."""
+    fingerprint = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
     note = folder / "fingerprint"
     if note.is_file() and note.read_text() == fingerprint:
         return

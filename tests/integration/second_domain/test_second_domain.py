@@ -203,12 +203,16 @@ def check_that_who_asks_gets_a_training(works, instance):
     log.ask("low_pressure", "ada", "Yesterday was odd.")
     assert "nothing new to learn from" in tick().skip_message
     deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=8))
-    training_set = dg.AssetSelection.assets(dg.AssetKey(["training", "low_pressure_training_set"]))
-    assert repository.get_job("all_assets").execute_in_process(
-        instance=instance,
-        asset_selection=sorted(training_set.upstream().resolve(repository.asset_graph)),
-        partition_key="2024-01-09",
-    ).success
+    made = dg.AssetSelection.assets(dg.AssetKey(["training", "low_pressure_training_set"])).upstream()
+    assert (
+        repository.get_job("all_assets")
+        .execute_in_process(
+            instance=instance,
+            asset_selection=sorted(made.required_multi_asset_neighbors().resolve(repository.asset_graph)),
+            partition_key="2024-01-09",
+        )
+        .success
+    )
     (request,) = tick().run_requests
     result = repository.get_job("retrain_low_pressure").execute_in_process(
         run_config=request.run_config, tags=dict(request.tags), instance=instance
