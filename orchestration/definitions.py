@@ -22,7 +22,6 @@ from orchestration.automation import (
     sensor_status,
     with_policy,
 )
-from orchestration.automation.retraining.sensors import build_retraining
 from orchestration.declarations import LAYERS
 from orchestration.feature_store.discovery.asset_metadata import Metadata, declared_metadata
 from orchestration.feature_store.online.assets import ONLINE_STORE, build_online_assets
@@ -31,15 +30,14 @@ from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import build_model_assets, retraining_ages
-from orchestration.learning.datasets import DatasetStore, build_dataset_assets, needed_snapshots
+from orchestration.learning.datasets import DatasetStore, build_dataset_asset, needed_snapshots
 from orchestration.learning.predictions import build_prediction_assets
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
 from orchestration.model_definition import model_definition
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
-from orchestration.replay.assets import build_replay
-from orchestration.retraining import checks_of, retrained_models
+from orchestration.retraining import retraining_of
 from orchestration.settings import Settings
 from orchestration.transformation import DbtResource, build_layer_assets, compile_models
 
@@ -83,25 +81,16 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         *online_checks,
     ]
     check_specs = [spec for definition in (*layers, *checks) for spec in definition.check_specs]
-    versions = build_dataset_assets(
-        declarations,
-        manifest,
-        project.variables,
-        settings,
-        clock,
-        partial(_compiled, project),
-        check_specs,
-    )
+    compiled = partial(_compiled, project)
+    versions = [
+        build_dataset_asset(
+            table, declarations, manifest, project.variables, settings, clock, compiled, check_specs
+        )
+        for table in declarations.training_sets
+    ]
     ground = make_ground(declarations, settings, clock, check_specs, partial(model_definition, project))
-    retrained = retrained_models(project, learned)
-    retraining, retraining_jobs, retraining_sensors = build_retraining(
-        retrained, settings, clock, checks_of(ground, learned)
-    )
-    replays, replay_jobs = build_replay(
-        learned, {model.model: model.watched for model in retrained}, ground, catalog
-    )
-    ages = retraining_ages(learned) | {model.key: model.watched.policy.age for model in retrained}
-    ages |= {key: None for replay in replays for key in replay.keys}
+    retraining = retraining_of(project, learned, ground, catalog)
+    ages = retraining_ages(learned) | retraining.ages
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
         [
@@ -112,8 +101,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
             *build_prediction_assets(
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
-            *retraining,
-            *replays,
+            *retraining.assets,
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
@@ -122,7 +110,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining_jobs, *replay_jobs],
+        jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining.jobs],
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
             *build_landing_sensors(
@@ -134,7 +122,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 else []
             ),
             build_automation_sensor(settings),
-            *retraining_sensors,
+            *retraining.sensors,
             build_alert_sensor(settings),
         ],
         resources={

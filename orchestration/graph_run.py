@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 from rich.console import Console
@@ -73,15 +74,28 @@ def _prepare(settings: Settings) -> None:
     executable_manifest(settings)
 
 
-class _Ahead:
+class Ahead:
     """Prepares beside the first landings, which leave a processor to spare; other steps wait for it.
 
     They would import the same modules: two threads that do so may end in a deadlock of Python's locks.
+    A step that waited for what then failed fails with the same error.
+
+    Args:
+        prepare: What to do beside the landings, once.
+        then: Gets each event of the run after it.
     """
 
-    def __init__(self, settings: Settings, then: Callable[[dg.EventLogEntry], object]) -> None:
-        self._thread = threading.Thread(target=_prepare, args=[settings], name="prepare", daemon=True)
+    def __init__(self, prepare: Callable[[], object], then: Callable[[dg.EventLogEntry], object]) -> None:
+        self._prepare = prepare
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="prepare", daemon=True)
         self._then = then
+
+    def _run(self) -> None:
+        try:
+            self._prepare()
+        except Exception as error:  # noqa: BLE001 - raised in the steps that wait
+            self._error = error
 
     def __call__(self, event: dg.EventLogEntry) -> None:
         """Take an event of the run, in the thread that runs its steps, and hand it on."""
@@ -93,6 +107,8 @@ class _Ahead:
                 self._thread.start()
             elif started and not lands:
                 self._thread.join()
+                if self._error is not None:
+                    raise self._error
         self._then(event)
 
 
@@ -122,7 +138,7 @@ def run_graph(
     console.print(f"Groundwork: {title}, {now}")
     progress = Progress(console)
     ahead = any(key.path[0] in LAYERS[1:] for key in keys)
-    listener = _Ahead(project.settings, progress) if ahead else progress
+    listener = Ahead(partial(_prepare, project.settings), progress) if ahead else progress
     with open_instance(project.settings) as instance, progress.shown():
         result = run_here(
             job,

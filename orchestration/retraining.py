@@ -1,43 +1,62 @@
-"""What retraining needs of a read project: its models as triggers see them, and the assets of their jobs.
+"""Retraining in a read project: its models as triggers see them, with their jobs, sensors and replays.
 
-What belongs here: from specifications to ``Retrained``. What does not: triggers, decisions, sensors
-(``automation.retraining``).
+What belongs here: from specifications to definitions. What does not: triggers, decisions and sensors
+themselves (``automation.retraining``), or the replay (``replay``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import dagster as dg
 import duckdb
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.asset_specs import asset_key
 from orchestration.automation import reached_partitions
 from orchestration.automation.retraining.evidence import Labels, Learnt, Watched
-from orchestration.automation.retraining.sensors import Retrained, newest_partitions
+from orchestration.automation.retraining.sensors import Retrained, build_retraining, newest_partitions
+from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import last_change, table_exists
 from orchestration.learning.assets import Ground, checks_hold, model_key
 from orchestration.learning.datasets import DatasetStore, dataset_key
 from orchestration.learning.spec import ModelSpec
 from orchestration.model_definition import model_definition
 from orchestration.project import Project
+from orchestration.replay.assets import build_replay
 
 Restated = Callable[[duckdb.DuckDBPyConnection, Learnt], Sequence[tuple[str, int]] | None]
 
 
-def retrained_models(project: Project, models: Mapping[str, ModelSpec]) -> list[Retrained]:
-    """Every declared model with what its sensor and its job need."""
-    return [_retrained(project, spec) for spec in models.values()]
+@dataclass(frozen=True)
+class Retraining:
+    """Assets, jobs and sensors of all models; ``ages`` are those at which assets are made anew."""
+
+    assets: list[dg.AssetsDefinition]
+    jobs: list[UnresolvedAssetJobDefinition]
+    sensors: list[dg.SensorDefinition]
+    ages: dict[dg.AssetKey, timedelta | None]
 
 
-def checks_of(
-    ground: Ground, models: Mapping[str, ModelSpec]
-) -> Callable[[dg.DagsterInstance, str], Mapping[str, bool | None]]:
-    """Tells of each blocking check on a model's inputs whether it holds."""
+def retraining_of(
+    project: Project, models: Mapping[str, ModelSpec], ground: Ground, catalog: Catalog
+) -> Retraining:
+    """Triggers, jobs and the replay of every declared model."""
 
     def checks(instance: dg.DagsterInstance, model: str) -> Mapping[str, bool | None]:
         return checks_hold(instance, ground.inputs(models[model]))
 
-    return checks
+    retrained = [_retrained(project, spec) for spec in models.values()]
+    assets, jobs, sensors = build_retraining(retrained, project.settings, project.clock, checks)
+    watched = {model.model: model.watched for model in retrained}
+    replays, replay_jobs = build_replay(models, watched, ground, catalog)
+    ages = {model.key: model.watched.policy.age for model in retrained}
+    return Retraining(
+        [*assets, *replays],
+        [*jobs, *replay_jobs],
+        sensors,
+        {**ages, **{key: None for replay in replays for key in replay.keys}},
+    )
 
 
 def watched_model(project: Project, spec: ModelSpec, restated: Restated) -> Watched:

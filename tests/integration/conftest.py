@@ -1,17 +1,38 @@
+import shutil
 from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
 
 import pytest
 
 from orchestration.settings import Settings
-from tests.integration.dbt_project.recorded_days import RecordedDays, unpack
+from orchestration.transformation import load_manifest
+from tests.integration.dbt_project.recorded_days import PARSED, RecordedDays, unpack
+from tests.once import made_once
+
+RECORDED_DAY = date(2013, 7, 10)
+
+
+def _unpack_and_parse(folder: Path) -> None:
+    unpack(folder)
+    load_manifest(Settings(data_dir=folder / "data"))
 
 
 @pytest.fixture(scope="session")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> RecordedDays:
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shipped files, and in ``data`` what dbt has parsed of the shipped project."""
+    return made_once(tmp_path_factory, "shipped", _unpack_and_parse)
+
+
+def _recorded(shipped: Path, data: Path) -> RecordedDays:
+    shutil.copytree(shipped / "data" / PARSED, data / PARSED)
+    return RecordedDays(Settings(data_dir=data), shipped)
+
+
+@pytest.fixture(scope="session")
+def recorded(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> RecordedDays:
     """The shipped project over recorded days; made once a test process, so that dbt parses it once."""
-    root = tmp_path_factory.mktemp("recorded_days")
-    (root / "files").mkdir()
-    return RecordedDays(Settings(data_dir=root / "data"), unpack(root / "files"))
+    return _recorded(shipped, tmp_path_factory.mktemp("recorded_days") / "data")
 
 
 @pytest.fixture
@@ -20,3 +41,17 @@ def recorded_lake(recorded: RecordedDays) -> Iterator[RecordedDays]:
     recorded.clear()
     yield recorded
     recorded.clear()
+
+
+@pytest.fixture(scope="session")
+def recorded_day(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> RecordedDays:
+    """``RECORDED_DAY`` in a lakehouse with every model built, which no test changes."""
+
+    def make(folder: Path) -> None:
+        day = _recorded(shipped, folder / "data")
+        following = date.fromordinal(RECORDED_DAY.toordinal() + 1)
+        day.land(RECORDED_DAY, following)
+        day.run(RECORDED_DAY, following)
+
+    data = made_once(tmp_path_factory, "recorded_day", make) / "data"
+    return RecordedDays(Settings(data_dir=data), shipped)

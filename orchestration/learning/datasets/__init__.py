@@ -4,7 +4,7 @@ What belongs here: making, keeping, checking, comparing and reading versions. Wh
 set itself (dbt makes it) and the models trained on a version. Importing this package imports no Arrow.
 """
 
-from orchestration.learning.datasets.assets import build_dataset_assets, dataset_key
+from orchestration.learning.datasets.assets import build_dataset_asset, dataset_key
 from orchestration.learning.datasets.keeping import needed_snapshots
 from orchestration.learning.datasets.manifest import DatasetError, Manifest
 from orchestration.learning.datasets.store import DatasetStore, UsedBy
@@ -14,7 +14,7 @@ __all__ = [
     "DatasetStore",
     "Manifest",
     "UsedBy",
-    "build_dataset_assets",
+    "build_dataset_asset",
     "dataset_key",
     "needed_snapshots",
 ]

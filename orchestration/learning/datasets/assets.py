@@ -28,42 +28,7 @@ def dataset_key(name: str) -> dg.AssetKey:
     return dg.AssetKey([DATASETS, name])
 
 
-def build_dataset_assets(
-    declarations: Declarations,
-    manifest: Mapping[str, Any],
-    variables: Mapping[str, Any],
-    settings: Settings,
-    clock: Clock,
-    compile_models: Compile,
-    checks: Sequence[dg.AssetCheckSpec],
-) -> list[dg.AssetsDefinition]:
-    """The asset of each training set that makes its versions.
-
-    Args:
-        declarations: What the dbt project declares.
-        manifest: dbt's.
-        variables: The dbt project's.
-        settings: Where versions are kept.
-        clock: Up to when labels count, where a training set does not tell.
-        compile_models: Gives the SQL of models: unique ids and the cut-off in, SQL by unique id out.
-        checks: All checks of the graph.
-    """
-    return [
-        _asset(
-            table,
-            declarations,
-            manifest,
-            variables,
-            settings,
-            clock,
-            compile_models,
-            [spec for spec in checks if spec.asset_key == asset_key(table)],
-        )
-        for table in declarations.training_sets
-    ]
-
-
-def _asset(
+def build_dataset_asset(
     table: Table,
     declarations: Declarations,
     manifest: Mapping[str, Any],
@@ -71,9 +36,22 @@ def _asset(
     settings: Settings,
     clock: Clock,
     compile_models: Compile,
-    checks: Sequence[dg.AssetCheckSpec],
+    all_checks: Sequence[dg.AssetCheckSpec],
 ) -> dg.AssetsDefinition:
+    """The asset of a training set that makes its versions.
+
+    Args:
+        table: The training set.
+        declarations: What the dbt project declares.
+        manifest: dbt's.
+        variables: The dbt project's.
+        settings: Where versions are kept.
+        clock: Up to when labels count, where a training set does not tell.
+        compile_models: Gives the SQL of models: unique ids and the cut-off in, SQL by unique id out.
+        all_checks: Those of the whole graph.
+    """
     training_set, store = asset_key(table), DatasetStore(settings.datasets_dir)
+    checks = [spec for spec in all_checks if spec.asset_key == training_set]
 
     @dg.asset(
         key=dataset_key(table.name),

@@ -1,18 +1,25 @@
 """What surrounds a build: the repository, the checks of Dagster's event log, the days that were built."""
 
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from threading import Event
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from orchestration.declarations import Partition
+from orchestration.learning.datasets import circumstances
 from orchestration.learning.datasets.circumstances import (
+    NotYetCheckedError,
     built_window,
     check_outcomes,
     cutoff_of,
     git_state,
     lock_hash,
+    settled_check_outcomes,
     window_filter,
 )
 from orchestration.learning.datasets.manifest import DatasetError
@@ -84,6 +91,39 @@ def test_what_a_blocking_check_does_not_vouch_for_is_refused():
         dg.materialize(definitions, instance=instance, raise_on_error=False)
         with pytest.raises(DatasetError, match="expected all passed:\n  complete: failed"):
             check_outcomes(instance, KEY, specs(definitions), "this run")
+
+
+def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(monkeypatch):
+    """While it goes on; what it leaves unchecked is refused at once."""
+    built, waited, pauses = Event(), Event(), []
+
+    def pause(seconds):
+        pauses.append(seconds)
+        waited.set()
+        time.sleep(0.01)
+
+    @dg.asset_check(asset=KEY, name="complete", blocking=True)
+    def complete():
+        built.set()
+        assert waited.wait(30)
+        return dg.AssetCheckResult(passed=True, metadata={"measured": 4.5})
+
+    with dg.DagsterInstance.local_temp() as instance, ThreadPoolExecutor(1) as pool:
+        definitions = graph(passed=True)
+        outcomes = [instance, KEY, specs(definitions), "this run"]
+        dg.materialize(definitions, instance=instance)
+        monkeypatch.setattr(circumstances, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+        other = pool.submit(dg.materialize, [definitions[0], complete], instance=instance)
+        assert built.wait(30)
+        with pytest.raises(NotYetCheckedError, match="complete: not evaluated since"):
+            settled_check_outcomes(*outcomes, timeout_seconds=-1)
+        (found,) = settled_check_outcomes(*outcomes, timeout_seconds=30)
+        assert pauses
+        assert (found.measured, found.run_id) == (4.5, other.result().run_id)
+        dg.materialize(definitions[:1], instance=instance)
+        with pytest.raises(DatasetError, match="complete: not evaluated since") as refused:
+            settled_check_outcomes(*outcomes, timeout_seconds=30)
+        assert not isinstance(refused.value, NotYetCheckedError)
 
 
 def test_days_that_were_built_since_the_table_was_made_are_spans():

@@ -20,6 +20,8 @@ from orchestration.transformation.resource import DbtResource
 
 NEW_YORK = ZoneInfo("America/New_York")
 SOURCES = ("flights", "weather", "planes", "airports", "airlines")
+PARSED = Path("dbt", "manifest")
+"""Where below the data folder dbt's manifest is kept."""
 
 
 def midnight(day: date) -> datetime:
@@ -137,7 +139,7 @@ class RecordedDays:
         What dbt has parsed of it is forgotten at the end: a sheet that says again what it said before,
         and has its time of then, dbt would take for unchanged.
         """
-        project, parsed = folder / "dbt_project", self.settings.data_dir / "dbt" / "manifest"
+        project, parsed = folder / "dbt_project", self.settings.data_dir / PARSED
         shutil.copytree(PROJECT_DIR / "dbt_project", project)
         self.declarations()
         shutil.copytree(parsed, folder / "parsed")
