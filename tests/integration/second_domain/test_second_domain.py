@@ -188,7 +188,7 @@ def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
 
 def check_that_who_asks_gets_a_training(works, instance):
     """The sensor of the whole project sees the request, and its run pulls rows, trains, judges and tells."""
-    settings = works.settings.model_copy(update={"replay_at": datetime(2024, 1, 10, tzinfo=UTC)})
+    settings = works.settings.model_copy(update={"replay_at": datetime(2024, 1, 11, tzinfo=UTC)})
     repository = build_definitions(settings).get_repository_def()
     lakehouse = LakehouseResource.from_settings(settings)
     log = DecisionLog(lakehouse, read_project(settings).clock)
@@ -202,18 +202,20 @@ def check_that_who_asks_gets_a_training(works, instance):
     assert states == {"manual": "calm", "definition": "calm", "restated": "calm", "age": "calm"}
     log.ask("low_pressure", "ada", "Yesterday was odd.")
     assert "nothing new to learn from" in tick().skip_message
-    deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=8))
+    deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=9))
     made = dg.AssetSelection.assets(dg.AssetKey(["training", "low_pressure_training_set"])).upstream()
     assert (
         repository.get_job("all_assets")
         .execute_in_process(
             instance=instance,
             asset_selection=sorted(made.required_multi_asset_neighbors().resolve(repository.asset_graph)),
-            partition_key="2024-01-09",
+            partition_key="2024-01-10",
         )
         .success
     )
-    (request,) = tick().run_requests
+    asked = tick()
+    assert asked.run_requests, asked.skip_message
+    (request,) = asked.run_requests
     result = repository.get_job("retrain_low_pressure").execute_in_process(
         run_config=request.run_config, tags=dict(request.tags), instance=instance
     )
