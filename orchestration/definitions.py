@@ -5,6 +5,7 @@ any decision that belongs to a room.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -35,6 +36,7 @@ from orchestration.learning.predictions import build_prediction_assets
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
 from orchestration.model_definition import model_definition
+from orchestration.monitoring.assets import build_monitoring_assets, skew_check
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.retraining import retraining_of
@@ -88,7 +90,10 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         )
         for table in declarations.training_sets
     ]
-    ground = make_ground(declarations, settings, clock, check_specs, partial(model_definition, project))
+    ground = replace(
+        make_ground(declarations, settings, clock, check_specs, partial(model_definition, project)),
+        watches=lambda spec: [skew_check(spec)],
+    )
     retraining = retraining_of(project, learned, ground, catalog)
     ages = retraining_ages(learned) | retraining.ages
     assets = dg.map_asset_specs(
@@ -101,6 +106,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
             *build_prediction_assets(
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
+            *build_monitoring_assets(learned, ground, catalog),
             *retraining.assets,
             *online_assets,
             build_quality_report(contracts, settings, clock),

@@ -61,7 +61,7 @@ def without_rare_bins(reference: Floats, by_day: Floats) -> tuple[Floats, Floats
 class DayVariance:
     """How much shares of bins vary as other days are drawn.
 
-    ``total`` is the variance of the shares, each in units of its expectation, all summed up; ``dimensions`` is
+    ``total`` is the variance of the shares, each in units of its expectation, summed up; ``dimensions`` is
     how many independent things are seen to vary so: one if a day moves all bins together, at most as many as
     there are days less one.
     """

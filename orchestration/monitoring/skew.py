@@ -107,7 +107,7 @@ def _compared(con: duckdb.DuckDBPyConnection, column: Input, rows: int, has_befo
     late = f"not ({online} is distinct from before.{name}::{kind})" if has_before else "false"
     join = f"join before using ({_ROW})" if has_before else ""
     count, late_count, example, first, second = con.execute(
-        f"select count(*), count_if({late}), first(served.prediction_id order by {_ROW}), "
+        f"select count(*), coalesce(count_if({late}), 0), first(served.prediction_id order by {_ROW}), "
         f"first({online}::varchar order by {_ROW}), first({offline}::varchar order by {_ROW}) "
         f"from served join found using ({_ROW}) {join} where {online} is distinct from {offline}"
     ).fetchall()[0]

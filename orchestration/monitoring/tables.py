@@ -99,22 +99,25 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 Row = Mapping[str, Any]
 
 
-def replace_window(
-    con: duckdb.DuckDBPyConnection, table: str, model: str, end: datetime, rows: Iterable[Row]
+def replace_windows(
+    con: duckdb.DuckDBPyConnection, table: str, model: str, ends: Sequence[datetime], rows: Iterable[Row]
 ) -> int:
-    """Put a model's rows for the window that ends at an instant in the place of those that are there.
+    """Put a model's rows for the windows that end at some instants in the place of those that are there.
 
     It belongs in a transaction of the caller's.
 
     Returns:
-        How many rows it has now.
+        How many rows were written.
     """
     columns = TABLES[table]
     name = relation(SCHEMA, table)
-    con.execute(f"create schema if not exists {name.rpartition('.')[0]}")
-    declared = ", ".join(f"{identifier(c)} {kind}" for c, kind in columns.items())
-    con.execute(f"create table if not exists {name} ({declared})")
-    con.execute(f"delete from {name} where model = {literal(model)} and window_end = {literal(end)}")
+    if table_exists(con, SCHEMA, table):
+        listed = ", ".join(literal(end) for end in ends)
+        con.execute(f"delete from {name} where model = {literal(model)} and window_end in ({listed})")
+    else:
+        con.execute(f"create schema if not exists {name.rpartition('.')[0]}")
+        declared = ", ".join(f"{identifier(c)} {kind}" for c, kind in columns.items())
+        con.execute(f"create table {name} ({declared})")
     schema = pa.schema([(c, _TYPES[kind]) for c, kind in columns.items()])
     given = pa.Table.from_pylist([dict(row) for row in rows], schema)
     if given.num_rows:
@@ -132,6 +135,7 @@ def read_windows(
     model: str,
     columns: Sequence[str],
     *,
+    since: datetime | None = None,
     until: datetime | None = None,
     where: str = "true",
 ) -> list[tuple[Any, ...]]:
@@ -142,16 +146,19 @@ def read_windows(
         table: Which table.
         model: Whose rows.
         columns: Which columns.
-        until: Windows that end after it are left out.
+        since: Windows that end before it are left out.
+        until: Windows that end after it are.
         where: A condition besides.
     """
     if not table_exists(con, SCHEMA, table):
         return []
-    newest = "" if until is None else f" and window_end <= {literal(until)}"
+    inside = [f"model = {literal(model)}", f"({where})"]
+    inside += [] if since is None else [f"window_end >= {literal(since)}"]
+    inside += [] if until is None else [f"window_end <= {literal(until)}"]
     order = [c for c in TABLES[table] if c not in {"model", "run_id"}]
     found: list[tuple[Any, ...]] = con.execute(
         f"select {', '.join(identifier(c) for c in columns)} from {relation(SCHEMA, table)} "
-        f"where model = {literal(model)}{newest} and ({where}) "
+        f"where {' and '.join(inside)} "
         f"order by window_end, {', '.join(identifier(c) for c in order)}"
     ).fetchall()
     return found

@@ -26,7 +26,7 @@ from orchestration.monitoring.drift import Drifted, measure_drift
 from orchestration.monitoring.performance import Performance, measure_performance
 from orchestration.monitoring.reference import Expected, Reference, reference_of
 from orchestration.monitoring.skew import ColumnSkew, measure_skew, served_columns
-from orchestration.monitoring.tables import Row, read_windows, replace_window
+from orchestration.monitoring.tables import Row, read_windows, replace_windows
 from orchestration.monitoring.together import Together, read_sample, sample_sql, tell_apart
 from orchestration.monitoring.window import Source, last_day, window_of, within
 from orchestration.partitions import Window
@@ -128,38 +128,54 @@ class Watcher:
             found.setdefault(Window(start, end), {})[version] = (rows, more[0] if more else 0)
         return found
 
-    def write(self, table: str, window: Window, rows: Sequence[Row]) -> None:
-        """Put rows in the place of those of the same window, in one transaction."""
-        common = {
-            "model": self.spec.name,
-            "window_start": window.start,
-            "window_end": window.end,
-            "run_id": self.run_id,
-        }
-        given = [{**row, **common} for row in rows]
-        self.lakehouse.write(lambda con: replace_window(con, table, self.spec.name, window.end, given))
+    def write(self, table: str, found: Mapping[Window, Sequence[Row]]) -> None:
+        """Put the rows of windows in the place of those of the same windows, in one transaction."""
+        common = {"model": self.spec.name, "run_id": self.run_id}
+        given = [
+            {**row, **common, "window_start": window.start, "window_end": window.end}
+            for window, rows in found.items()
+            for row in rows
+        ]
+        ends = [window.end for window in found]
+        self.lakehouse.write(lambda con: replace_windows(con, table, self.spec.name, ends, given))
 
-    def drift(self, day: date, *, together: bool) -> list[DriftFound]:
-        """Measure drift of the window that ends with a day and write it; the newest version is the last.
+    def drift(self, days: Sequence[date], *, together: bool) -> list[DriftFound]:
+        """Measure drift of the windows that end with some days, and write it.
 
         Args:
-            day: The last day.
-            together: Whether to ask a classifier too, which takes seconds.
+            days: The last day of each, in order.
+            together: Whether to ask a classifier about the last one too, which takes seconds.
+
+        Returns:
+            What was found of each version that predicted in the last window, the newest last.
         """
         watch = self.spec.declared.monitoring.drift
-        window = self.window(day, watch.window)
-        found = []
+        found: dict[Window, list[DriftFound]] = {}
         with self.lakehouse.reader() as con:
-            for version in self._versions(con, window):
-                reference, rows = self.reference(version), self.source.of_version(window, version)
-                labels = self.source.labels(con, self.now, rows)
-                drifted = measure_drift(
-                    con, reference, watch, rows, self.source.day, self.source.with_labels(rows, labels)
-                )
-                told = self._together(con, reference, rows, drifted) if together else None
-                found.append(DriftFound(version, drifted, told))
-        self.write("drift", window, [row for part in found for row in _drift_rows(part)])
-        return found
+            for day in days:
+                window = self.window(day, watch.window)
+                asked = together and day == days[-1]
+                found[window] = [self._drift(con, window, v, asked) for v in self._versions(con, window)]
+                told = (f"{f.version}: {', '.join(f.drifted.names) or 'no drift'}" for f in found[window])
+                self.log(f"drift up to {day}: {'; '.join(told) or 'no predictions'}")
+        self.write("drift", {w: [r for f in told for r in _drift_rows(f)] for w, told in found.items()})
+        return found[window]
+
+    def _drift(
+        self, con: duckdb.DuckDBPyConnection, window: Window, version: str, together: bool
+    ) -> DriftFound:
+        reference, rows = self.reference(version), self.source.of_version(window, version)
+        labels = self.source.labels(con, self.now, rows)
+        drifted = measure_drift(
+            con,
+            reference,
+            self.spec.declared.monitoring.drift,
+            rows,
+            self.source.day,
+            self.source.with_labels(rows, labels),
+        )
+        told = self._together(con, reference, rows, drifted) if together else None
+        return DriftFound(version, drifted, told)
 
     def _versions(self, con: duckdb.DuckDBPyConnection, window: Window) -> list[str]:
         if not self.source.is_there(con):
@@ -204,24 +220,35 @@ class Watcher:
         rows = self.source.of_version(window, version)
         return tally(con, rows, self.source.day, self.source.labels(con, self.now, rows), columns)
 
-    def performance(self, day: date) -> dict[str, list[Performance]]:
-        """Measure performance of the window that ends with a day and write it; the newest version is last."""
+    def performance(self, days: Sequence[date]) -> dict[str, list[Performance]]:
+        """Measure performance of the windows that end with some days, and write it.
+
+        Returns:
+            What was found of each version that predicted in the last window, the newest last.
+        """
         watch = self.spec.declared.monitoring.performance
-        window = self.window(day, watch.window)
+        found: dict[Window, dict[str, list[Performance]]] = {}
         with self.lakehouse.reader() as con:
-            found = {
-                version: measure_performance(
-                    self._tallies(con, window, version, self.spec.declared.slices),
-                    self.reference(version),
-                    watch,
-                    self.spec.declared.seed,
-                )
-                for version in self._versions(con, window)
-            }
+            for day in days:
+                window = self.window(day, watch.window)
+                found[window] = {
+                    version: measure_performance(
+                        self._tallies(con, window, version, self.spec.declared.slices),
+                        self.reference(version),
+                        watch,
+                        self.spec.declared.seed,
+                    )
+                    for version in self._versions(con, window)
+                }
+                self.log(f"performance up to {day}: {', '.join(found[window]) or 'no predictions'}")
         self.write(
-            "performance", window, [r for v, told in found.items() for r in _performance_rows(v, told)]
+            "performance",
+            {
+                w: [r for version, part in told.items() for r in _performance_rows(version, part)]
+                for w, told in found.items()
+            },
         )
-        return found
+        return found[window]
 
     def bias(self, day: date) -> dict[str, list[Bias]]:
         """Measure bias of the window that ends with a day and write it, by version, the newest last."""
@@ -234,7 +261,7 @@ class Watcher:
                 for version in self._versions(con, window)
             }
         rows = [{"model_version": v, **asdict(bias)} for v, told in found.items() for bias in told]
-        self.write("bias", window, rows)
+        self.write("bias", {window: rows})
         return found
 
     def skew(self, day: date) -> list[ColumnSkew]:
@@ -246,7 +273,7 @@ class Watcher:
         found = measure_skew(self.spec, self.catalog, self.lakehouse, served, watch) if served else []
         version = served.column("model_version")[0].as_py() if found and served is not None else None
         rows = [{"model_version": version, **asdict(c), "alarm": c.alarm} for c in found]
-        self.write("skew", window, rows)
+        self.write("skew", {window: rows})
         return found
 
     def _served(self, con: duckdb.DuckDBPyConnection, window: Window) -> pa.Table | None:

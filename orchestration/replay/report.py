@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from orchestration.automation.retraining.policy import Decision
 from orchestration.learning.model import opened
-from orchestration.learning.plots import weeks_png
 from orchestration.learning.splitting import days_of, labels_of
 from orchestration.learning.statistics.comparison import compare
 from orchestration.learning.statistics.delong import placements
 from orchestration.learning.statistics.metrics import losses
 from orchestration.replay.lanes import Week
+from orchestration.replay.plots import weeks_png
 from orchestration.replay.walk import Walked
 
 Floats = NDArray[np.float64]

@@ -49,6 +49,7 @@ def test_the_whole_graph_of_another_domain_runs(works):
         evaluations = result.get_asset_check_evaluations()
         check_that_a_version_was_kept(works, result, evaluations)
         check_that_a_champion_predicts(works, result)
+        check_that_it_is_watched(works, evaluations)
     failed = {e.check_name for e in evaluations if not e.passed}
     assert failed == set(), failed
     assert {e.asset_key.path[0] for e in evaluations} >= {"raw", "staged", "features", "training"}
@@ -116,6 +117,16 @@ def check_that_a_version_was_kept(works, result, evaluations):
     }
     assert dict(version.manifest.splits).keys() == {"train", "validation", "test", "embargo"}
     check_that_it_is_rebuilt_the_same(works, version)
+
+
+def check_that_it_is_watched(works, evaluations):
+    told = {e.check_name: e.description for e in evaluations if e.asset_key.path[0] == "monitoring"}
+    assert told.keys() >= {"no_drift", "realised_as_expected", "groups_alike", "no_skew"}
+    assert told["no_drift"].startswith("96 predictions, of which at least 1,000 are needed")
+    window = "select model, window_start, window_end, rows from monitoring.drift where role = 'score'"
+    assert rows(works, window) == [
+        ("low_pressure", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 9, tzinfo=UTC), 96)
+    ]
 
 
 def check_that_a_champion_predicts(works, result):
