@@ -5,6 +5,7 @@ any decision that belongs to a room.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -34,6 +35,7 @@ from orchestration.learning.datasets import DatasetStore, build_dataset_asset, n
 from orchestration.learning.predictions import build_prediction_assets
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
+from orchestration.monitoring.assets import build_monitoring_assets, skew_check
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.settings import Settings
@@ -86,7 +88,9 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         )
         for table in declarations.training_sets
     ]
-    ground = make_ground(declarations, settings, clock, check_specs)
+    ground = replace(
+        make_ground(declarations, settings, clock, check_specs), watches=lambda spec: [skew_check(spec)]
+    )
     ages = retraining_ages(learned)
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
@@ -98,6 +102,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
             *build_prediction_assets(
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
+            *build_monitoring_assets(learned, ground, catalog),
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),

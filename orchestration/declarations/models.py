@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from orchestration.declarations.durations import Duration
+from orchestration.declarations.monitoring import Monitoring
 from orchestration.declarations.strict import Declared
 
 Metric = Literal["auc", "log_loss", "brier", "ece", "precision", "recall"]
@@ -200,3 +201,4 @@ class LearnedModel(Declared):
     retrain: Retrain = Retrain()
     predict: Predict | None = None
     """Left out: nothing is predicted in batches."""
+    monitoring: Monitoring = Monitoring()

@@ -54,6 +54,8 @@ class Ground:
     dataset_key: Callable[[str], dg.AssetKey]
     inputs: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]]
     code: Callable[[], "Code"]
+    watches: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]] = lambda _: ()
+    """Checks of what serves: none may have failed, but before anything has served none is evaluated."""
 
     def registry(self, lakehouse: LakehouseResource) -> Registry:
         """The registry in a lakehouse."""
@@ -205,6 +207,18 @@ def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) 
     return {f"{key.asset_key.to_user_string()}:{key.name}": holds(key) for key in keys}
 
 
+def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
+    """As ``checks_hold``, without the checks that were never evaluated."""
+    ended = {*_HOLDS, AssetCheckExecutionRecordStatus.EXECUTION_FAILED}
+    storage = instance.event_log_storage
+    found = {key: storage.get_asset_check_execution_history(key, 1, status=ended) for key in keys}
+    return {
+        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(records[0].status)
+        for key, records in found.items()
+        if records
+    }
+
+
 def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
     key = model_key(spec, "evaluation")
 
@@ -242,7 +256,8 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             registry,
             version,
             ground.open_dataset,
-            checks_hold(context.instance, ground.inputs(spec)),
+            checks_hold(context.instance, ground.inputs(spec))
+            | watches_hold(context.instance, ground.watches(spec)),
             ground.clock.now(),
             ground.code(),
             _who(context, "evaluated"),
