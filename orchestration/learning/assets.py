@@ -247,10 +247,13 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         config: JudgementConfig,
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        from orchestration.learning.gate import Shadow  # noqa: PLC0415
         from orchestration.learning.judging import judge_challenger  # noqa: PLC0415
+        from orchestration.learning.predictions.table import shadow_of  # noqa: PLC0415
 
         registry = ground.registry(lakehouse)
         version = trained_version(context.instance, spec)
+        told = None if spec.declared.gate.shadow is None else shadow_of(lakehouse, spec, version)
         judged = judge_challenger(
             spec,
             registry,
@@ -263,6 +266,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             _who(context, "evaluated"),
             context.log.info,
             forced=config.forced,
+            shadow=None if told is None else Shadow(*told),
         )
         yield dg.MaterializeResult(
             metadata={
