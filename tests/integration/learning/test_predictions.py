@@ -15,7 +15,6 @@ from orchestration.declarations import load_declarations
 from orchestration.feature_store.views import Catalog, build_catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import Artifact, CorruptArtifactError
-from orchestration.learning.conditions import CONDITIONS
 from orchestration.learning.events import Who
 from orchestration.learning.model import opened
 from orchestration.learning.predictions.outcomes import Outcomes, record_outcomes
