@@ -34,6 +34,8 @@ LATEST = "latest"
 TRAINING_POOL = "training"
 """Pool of the ops that train and score on all processors."""
 
+_RUNS_AT_ONCE = 20
+"""So many runs at most may have planned a check and not come to it yet."""
 _HOLDS = {
     AssetCheckExecutionRecordStatus.SUCCEEDED: True,
     AssetCheckExecutionRecordStatus.FAILED: False,
@@ -208,14 +210,22 @@ def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) 
 
 
 def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """As ``checks_hold``, without the checks that were never evaluated."""
-    ended = {*_HOLDS, AssetCheckExecutionRecordStatus.EXECUTION_FAILED}
-    storage = instance.event_log_storage
-    found = {key: storage.get_asset_check_execution_history(key, 1, status=ended) for key in keys}
+    """As ``checks_hold``, without the checks that were never evaluated; None for one whose run ended before."""
+
+    def latest(key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
+        for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
+            if record.status in _HOLDS:
+                return record.status
+            run = instance.get_run_by_id(record.run_id)
+            if run is None or run.is_finished:
+                return record.status
+        return None
+
+    found = {key: latest(key) for key in keys}
     return {
-        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(records[0].status)
-        for key, records in found.items()
-        if records
+        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(status)
+        for key, status in found.items()
+        if status is not None
     }
 
 

@@ -30,9 +30,9 @@ class RedisLine:
     """
 
     def __init__(self, url: str) -> None:
-        told = parse_url(url)
+        told: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
         self._place = told.get("host", "localhost"), int(told.get("port", 6379))
-        self._greeting = []
+        self._greeting: list[tuple[str, ...]] = []
         if told.get("password") is not None:
             name = [told["username"]] if told.get("username") else []
             self._greeting.append(("AUTH", *name, told["password"]))
@@ -43,7 +43,7 @@ class RedisLine:
     @staticmethod
     def fits(url: str) -> bool:
         """Whether an address is one for this."""
-        return urlsplit(url).scheme == "redis" and _PLAIN.issuperset(parse_url(url))
+        return urlsplit(url).scheme == "redis" and _PLAIN.issuperset(parse_url(url))  # type: ignore[no-untyped-call]
 
     def ask(self, packed: bytes, answers: int) -> list[Any]:
         """The answers to commands that may be asked twice.
