@@ -211,7 +211,7 @@ def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) 
 
 
 def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """As ``checks_hold``, without the checks that were never evaluated; None for one whose run ended before."""
+    """As ``checks_hold``, without checks that were never evaluated; None for one whose run ended before."""
 
     def latest(key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
         for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
@@ -258,10 +258,13 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         config: JudgementConfig,
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        from orchestration.learning.gate import Shadow  # noqa: PLC0415
         from orchestration.learning.judging import judge_challenger  # noqa: PLC0415
+        from orchestration.learning.predictions.table import shadow_of  # noqa: PLC0415
 
         registry = ground.registry(lakehouse)
         version = trained_version(context.instance, spec)
+        told = None if spec.declared.gate.shadow is None else shadow_of(lakehouse, spec, version)
         judged = judge_challenger(
             spec,
             registry,
@@ -274,6 +277,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             _who(context, "evaluated"),
             context.log.info,
             forced=config.forced,
+            shadow=None if told is None else Shadow(*told),
         )
         yield dg.MaterializeResult(
             metadata={
