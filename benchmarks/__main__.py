@@ -18,6 +18,7 @@ from benchmarks import (
     online,
     parity,
     promotion,
+    scoring,
     server,
     stock,
 )
@@ -34,6 +35,7 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "parity": parity.run,
     "concurrency": concurrency.run,
     "promotion": promotion.run,
+    "scoring": scoring.run,
 }
 LONG = frozenset({"parity", "concurrency", "promotion"})
 """Parts that run only by name: a year moment by moment, a minute of clients a store, simulated pairs."""

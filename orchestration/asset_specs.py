@@ -14,6 +14,9 @@ from orchestration.declarations import Table
 POOL = "lakehouse_write"
 """Pool of every op that writes to the lakehouse; its limit of 1 is set in dagster.yaml."""
 
+SUMMARY = "summary"
+"""Metadata of a materialization: what it says in a line."""
+
 KINDS: Mapping[str, frozenset[str]] = {
     "raw": frozenset({"duckdb", "parquet"}),
     "staged": frozenset({"dbt", "duckdb"}),

@@ -24,8 +24,9 @@ from orchestration.learning.datasets.manifest import DatasetError, Manifest, las
 from orchestration.learning.datasets.rebuilding import rebuild
 from orchestration.learning.datasets.store import DatasetStore, UsedBy
 from orchestration.learning.datasets.verifying import verify
+from orchestration.learning.registry import Registry
 from orchestration.quality import ContractError
-from orchestration.settings import Settings
+from orchestration.settings import Clock, Settings
 from orchestration.transformation import DbtParseError
 
 FAULTS = (ContractError, DatasetError, DbtParseError, DeclarationError, ValidationError)
@@ -33,8 +34,9 @@ FAULTS = (ContractError, DatasetError, DbtParseError, DeclarationError, Validati
 
 
 def users(settings: Settings) -> Sequence[UsedBy]:
-    """Who tells which versions are in use, such as a model registry."""
-    return ()
+    """Who tells which versions are in use: the registry, of those that a model was trained on."""
+    registry = Registry(LakehouseResource.from_settings(settings), settings.models_dir, Clock())
+    return (registry.datasets_in_use,)
 
 
 def _store(settings: Settings) -> DatasetStore:

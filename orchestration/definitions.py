@@ -5,6 +5,7 @@ any decision that belongs to a room.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -29,7 +30,12 @@ from orchestration.feature_store.online.due_sensor import build_due_sensor
 from orchestration.feature_store.views import build_catalog
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
 from orchestration.lakehouse import LakehouseResource
+from orchestration.learning.assets import build_model_assets, retraining_ages
 from orchestration.learning.datasets import DatasetStore, build_dataset_asset, needed_snapshots
+from orchestration.learning.predictions import build_prediction_assets
+from orchestration.learning.spec import build_models
+from orchestration.learning.wiring import make_ground
+from orchestration.monitoring.assets import build_monitoring_assets, skew_check
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
 from orchestration.settings import Settings
@@ -60,9 +66,11 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     online_assets, online_checks = build_online_assets(declarations, settings, clock)
     contracts = load_contracts(declarations, settings.soda_checks_dir)
     # Nobody should meet its faults only when features are asked for.
-    told = declared_metadata(build_catalog(declarations), declarations, settings, clock)
+    catalog = build_catalog(declarations)
+    told = declared_metadata(catalog, declarations, settings, clock)
+    learned = build_models(declarations, catalog)
     landing = build_raw_assets(declarations, settings, clock)
-    models = [
+    layers = [
         build_layer_assets(layer, declarations, manifest, settings, clock)
         for layer in LAYERS[1:]
         if declarations.layer(layer)
@@ -72,7 +80,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         *build_freshness_checks(declarations, clock),
         *online_checks,
     ]
-    check_specs = [spec for definition in (*models, *checks) for spec in definition.check_specs]
+    check_specs = [spec for definition in (*layers, *checks) for spec in definition.check_specs]
     compiled = partial(_compiled, project)
     versions = [
         build_dataset_asset(
@@ -80,12 +88,21 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         )
         for table in declarations.training_sets
     ]
+    ground = replace(
+        make_ground(declarations, settings, clock, check_specs), watches=lambda spec: [skew_check(spec)]
+    )
+    ages = retraining_ages(learned)
     assets = dg.map_asset_specs(
-        lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock)),
+        lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
         [
             *landing,
-            *models,
+            *layers,
             *versions,
+            *build_model_assets(learned, ground),
+            *build_prediction_assets(
+                learned, ground, catalog, {table.name: table for table in declarations.feature_views}
+            ),
+            *build_monitoring_assets(learned, ground, catalog),
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),

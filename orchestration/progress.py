@@ -15,8 +15,11 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterEventType, EventLogEntry
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
+
+from orchestration.asset_specs import SUMMARY
 
 _OUTCOMES = ("passed", "warned", "failed")
 _DETAILS = ("measured", "threshold", "rows_tested", "failed_rows", "contract")
@@ -67,6 +70,7 @@ class Progress:
     def __call__(self, entry: EventLogEntry) -> None:
         """Take one event of the run in."""
         if not entry.is_dagster_event:
+            self._told(entry)
             return
         event = entry.get_dagster_event()
         kind = event.event_type
@@ -91,6 +95,11 @@ class Progress:
         self._step_checks = {}
         if self._status is not None:
             self._status.update(step)
+
+    def _told(self, entry: EventLogEntry) -> None:
+        """What a step says while it works, on the moving line."""
+        if self._status is not None and entry.step_key:
+            self._status.update(f"{entry.step_key}: {escape(entry.user_message)}")
 
     def _lap(self) -> float:
         """Seconds since this was last asked, or the step began."""
@@ -119,7 +128,8 @@ class Progress:
         # is no news.
         if not known and (line.rows or key.path[0] != "quarantine"):
             count = "" if line.rows is None else f"{line.rows:,} rows"
-            self._line(*_place(key), f"{count:>18}  {line.seconds:6.1f} s")
+            said = _plain(materialization.metadata.get(SUMMARY, ""))
+            self._line(*_place(key), f"{count:>18}  {line.seconds:6.1f} s  {said}".rstrip())
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
         severe = evaluation.severity == dg.AssetCheckSeverity.ERROR

@@ -67,6 +67,8 @@ COLUMNS = {
     "pressure__is_new": "boolean",
     "shortage": "double",
 }
+PREDICT: dict[str, Any] = {"spine": "low_pressure_spine", "late_after": "3 hours", "never_after": "1 day"}
+SPINE: dict[str, Any] = {"key": ["pump", "prediction_at"], "partition_by": "prediction_at"}
 SPLIT = {
     "train_until": "2024-01-04T00:00:00Z",
     "validation_until": "2024-01-06T00:00:00Z",
@@ -74,8 +76,33 @@ SPLIT = {
 }
 
 
-def manifest_with(model: Mapping[str, Any], kind: str = "ml") -> dict[str, Any]:
+def readings_source() -> dict[str, Any]:
+    """What the spine is made from, day by day."""
+    ingest = {
+        "uri": "readings.csv",
+        "format": "csv",
+        "primary_key": ["pump"],
+        "event_time": "read_at",
+        "partition": {"frequency": "daily", "start": "2024-01-01", "end": "2024-03-01"},
+    }
+    node = model_node("readings", "raw", {"pump": "varchar", "read_at": "timestamptz"}, ingest=ingest)
+    return {
+        **node,
+        "unique_id": "source.works.raw.readings",
+        "resource_type": "source",
+        "source_name": "raw",
+        "identifier": "readings",
+    }
+
+
+def manifest_with(
+    model: Mapping[str, Any], kind: str = "ml", spine: Mapping[str, Any] = SPINE
+) -> dict[str, Any]:
     """dbt's manifest with the model declared so."""
+    source = readings_source()
+    asked = {name: COLUMNS[name] for name in ("pump", "demand", "prediction_at")}
+    spine_node = model_node("low_pressure_spine", "training", asked, spine=spine)
+    spine_node["depends_on"]["nodes"] = [source["unique_id"]]
     training_set = {"feature_service": "low_pressure", "label": "is_low", "split": SPLIT}
     view = {
         "pump": "varchar",
@@ -87,6 +114,7 @@ def manifest_with(model: Mapping[str, Any], kind: str = "ml") -> dict[str, Any]:
     nodes = [
         model_node("low_pressure_training_set", "training", COLUMNS, training_set=training_set),
         model_node("pressure", "features", view, feature_view={"entity": ["pump"], "ttl": "1 day"}),
+        spine_node,
     ]
     exposure = {
         "unique_id": "exposure.works.low_pressure",
@@ -97,7 +125,7 @@ def manifest_with(model: Mapping[str, Any], kind: str = "ml") -> dict[str, Any]:
         "config": {"meta": {"owner": "team:operators", "feature_service": SERVICE, "model": dict(model)}},
     }
     return {
-        "sources": {},
+        "sources": {source["unique_id"]: source},
         "nodes": {node["unique_id"]: node for node in nodes},
         "exposures": {exposure["unique_id"]: exposure},
     }

@@ -11,9 +11,11 @@ from orchestration.settings import Settings
 
 GATED = frozenset({"staged", "features", "training"})
 """Layers that follow their inputs once these pass; raw follows the schedule and the landing sensors."""
-SERVED = frozenset({"online_store", "datasets"})
+SERVED = frozenset({"online_store", "datasets", "outcomes"})
 """What follows its input once that passes, all partitions of it at once."""
-REPORTS = frozenset({"quality"})
+PREDICTED = frozenset({"predictions"})
+"""What follows its inputs partition by partition, but for the model that makes it."""
+REPORTS = frozenset({"quality", "monitoring"})
 """What tells of its inputs, good or bad."""
 
 
@@ -57,6 +59,25 @@ def serve_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetChe
     ).with_label("serve_when_inputs_pass")
 
 
+def predict_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+    """Predict a partition once its features changed and every blocking check on them passed.
+
+    As ``refresh_when_inputs_pass``, but that another champion serves changes no prediction of a day that is
+    over. Holds back until there is a champion.
+    """
+    inputs_changed = (
+        dg.AutomationCondition.newly_missing()
+        | dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.groups("model"))
+    )
+    return (
+        inputs_changed.since_last_handled()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+        & ~dg.AutomationCondition.in_progress()
+        & dg.AutomationCondition.all_deps_blocking_checks_passed()
+    ).with_label("predict_when_inputs_pass")
+
+
 def refresh_when_inputs_settle() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
     """Refresh after any input changed, passing or not: for reports, which must tell of failures too.
 
@@ -80,6 +101,8 @@ def automate(spec: dg.AssetSpec) -> dg.AssetSpec:
         return spec.replace_attributes(automation_condition=refresh_when_inputs_pass())
     if layer in SERVED:
         return spec.replace_attributes(automation_condition=serve_when_inputs_pass())
+    if layer in PREDICTED:
+        return spec.replace_attributes(automation_condition=predict_when_inputs_pass())
     if layer in REPORTS:
         return spec.replace_attributes(automation_condition=refresh_when_inputs_settle())
     return spec

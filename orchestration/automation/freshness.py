@@ -6,7 +6,7 @@ the platform's clock: the truth, on the wall clock and on recorded history alike
 both, and the limits they use. What does not: what the columns mean.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -176,16 +176,25 @@ def build_freshness_checks(declarations: Declarations, clock: Clock) -> list[dg.
     return [_layer_check(layer, found, declarations, clock) for layer, found in tables.items() if found]
 
 
-def with_policy(spec: dg.AssetSpec, declarations: Declarations, clock: Clock) -> dg.AssetSpec:
+def with_policy(
+    spec: dg.AssetSpec,
+    declarations: Declarations,
+    clock: Clock,
+    ages: Mapping[dg.AssetKey, timedelta | None] | None = None,
+) -> dg.AssetSpec:
     """The spec with a freshness policy; one that follows no table gets that of its partitions.
 
-    Upkeep follows the wall clock whatever the platform's clock is: files grow old by themselves.
+    ``ages`` are assets that are made anew by themselves at that age, or, for None, at no age. Upkeep follows
+    the wall clock whatever the platform's clock is: files grow old by themselves.
     """
     if spec.key.path[0] == OPERATIONS:
         clock = Clock()
     table = next((t for t in declarations.tables.values() if asset_key(t) == spec.key), None)
     if table is not None:
         limits = limits_of(table, declarations)
+    elif ages is not None and spec.key in ages:
+        age = ages[spec.key]
+        limits = Limits(None, age or STANDSTILL, age and 2 * age, declared=True)
     else:
         defaults = REFERENCE_LIMITS if spec.partitions_def is None else DAILY_LIMITS
         limits = Limits(None, *defaults, declared=False)

@@ -56,6 +56,10 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
         for key in ("label", "label_known_at", "prediction_time"):
             yield f"training_set.{key}", getattr(meta.training_set, key)
         yield "training_set.split", "split"
+    if meta.spine is not None:
+        for name in meta.spine.key:
+            yield "spine.key", name
+        yield "spine.partition_by", meta.spine.partition_by
     if meta.freshness is not None:
         yield "freshness.column", meta.freshness.column
 
@@ -77,12 +81,15 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         faults.append(f"{file}: {key}.config.meta.ingest: found on a {kind}, expected on a source only")
     for needs, declared, name in (
         ("features", meta.feature_view, "feature_view"),
-        ("training", meta.training_set, "training_set"),
+        ("training", meta.training_set or meta.spine, "training_set"),
     ):
         if kind == "model" and layer == needs and declared is None:
-            faults.append(f"{file}: {key}.config.meta.{name}: found nothing, expected a declaration")
+            hint = " (or config.meta.spine)" if needs == "training" else ""
+            faults.append(f"{file}: {key}.config.meta.{name}: found nothing, expected a declaration{hint}")
     if layer != "training" and meta.training_set is not None:
         faults.append(f"{file}: {key}.config.meta.training_set: found in {layer}, expected in training only")
+    if layer != "training" and meta.spine is not None:
+        faults.append(f"{file}: {key}.config.meta.spine: found in {layer}, expected in training only")
     names = {c.name for c in columns}
     faults.extend(
         f"{file}: {key}.config.meta.{where}: found {name!r}, expected one of the table's columns"

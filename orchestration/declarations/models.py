@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from orchestration.declarations.durations import Duration
+from orchestration.declarations.monitoring import Monitoring
 from orchestration.declarations.strict import Declared
 
 Metric = Literal["auc", "log_loss", "brier", "ece", "precision", "recall"]
@@ -150,6 +151,28 @@ class Retrain(Declared):
     budget: Budget | None = None
 
 
+class Predict(Declared):
+    """What is predicted, day by day, and what becomes of its labels."""
+
+    spine: str
+    """A model of the dbt project that declares a spine, with entity keys, request columns and the training
+    set's prediction time."""
+    late_after: Duration | None = None
+    """A label that becomes known so long after the prediction is late; left out: none is."""
+    never_after: Duration
+    """A label that is not known so long after the prediction is not waited for any longer."""
+    least_complete: Share = 0.95
+    """A smaller share of labels that came at all is told as a fault."""
+    most_late: Share = 0.05
+    """A greater share of labels that were late is."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.late_after is not None and self.late_after > self.never_after:
+            raise ValueError(f"expected late_after of at most never_after ({self.never_after})")
+        return self
+
+
 class LearnedModel(Declared):
     """A model: ``exposures[].config.meta.model``."""
 
@@ -176,3 +199,6 @@ class LearnedModel(Declared):
     floors: Floors = Floors()
     gate: Gate
     retrain: Retrain = Retrain()
+    predict: Predict | None = None
+    """Left out: nothing is predicted in batches."""
+    monitoring: Monitoring = Monitoring()

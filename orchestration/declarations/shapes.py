@@ -158,6 +158,15 @@ class TrainingSet(Declared):
     split: Split
 
 
+class Spine(Declared):
+    """What is predicted: a model with a row for each thing, whether its label is known or not."""
+
+    key: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Columns that tell a row from all others; the training set has them too."""
+    partition_by: str
+    """The instant by whose day rows are predicted together."""
+
+
 class ExposureMeta(Declared):
     """``config.meta`` of an exposure."""
 
@@ -181,6 +190,7 @@ class TableMeta(Declared):
     ingest: Ingest | None = None
     feature_view: FeatureView | None = None
     training_set: TrainingSet | None = None
+    spine: Spine | None = None
     freshness: Freshness | None = None
 
 

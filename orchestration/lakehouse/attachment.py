@@ -70,6 +70,11 @@ class Attachment:
         return self.settings.lake_catalog_postgres is None
 
     @property
+    def exists(self) -> bool:
+        """Whether there is a lakehouse to look at; looking makes none."""
+        return not self.is_embedded or (self.settings.lake_dir / "catalog.sqlite").exists()
+
+    @property
     def data_path(self) -> str:
         """Where Parquet files are: a folder or an ``s3://`` prefix, with a trailing slash."""
         path = self.settings.lake_data_path or str(self.settings.lake_dir / "files")

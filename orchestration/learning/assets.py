@@ -8,12 +8,14 @@ model is trained (``training``) or judged (``gate``); both are imported when the
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import Field
 
+from orchestration.asset_specs import POOL, SUMMARY
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.conditions import CONDITIONS
 from orchestration.learning.events import Event, RegistryError, Who
@@ -24,11 +26,16 @@ from orchestration.settings import Clock, Settings
 
 if TYPE_CHECKING:
     from orchestration.learning.gate import GateResult
+    from orchestration.learning.judging import Judged
     from orchestration.learning.training import Code, Dataset
 
 GROUP = "model"
 LATEST = "latest"
+TRAINING_POOL = "training"
+"""Pool of the ops that train and score on all processors."""
 
+_RUNS_AT_ONCE = 20
+"""So many runs at most may have planned a check and not come to it yet."""
 _HOLDS = {
     AssetCheckExecutionRecordStatus.SUCCEEDED: True,
     AssetCheckExecutionRecordStatus.FAILED: False,
@@ -49,6 +56,8 @@ class Ground:
     dataset_key: Callable[[str], dg.AssetKey]
     inputs: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]]
     code: Callable[[], "Code"]
+    watches: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]] = lambda _: ()
+    """Checks of what serves: none may have failed, but before anything has served none is evaluated."""
 
     def registry(self, lakehouse: LakehouseResource) -> Registry:
         """The registry in a lakehouse."""
@@ -86,6 +95,15 @@ def build_model_assets(models: Mapping[str, ModelSpec], ground: Ground) -> list[
     ]
 
 
+def retraining_ages(models: Mapping[str, ModelSpec]) -> dict[dg.AssetKey, timedelta | None]:
+    """At which age each of the assets is made anew; None where a model declares no age."""
+    return {
+        model_key(spec, part): spec.declared.retrain.age
+        for spec in models.values()
+        for part in ("challenger", "evaluation", "champion")
+    }
+
+
 def _tags(spec: ModelSpec) -> dict[str, str]:
     return {"layer": GROUP, "model": spec.name}
 
@@ -113,6 +131,7 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         owners=[spec.owner],
         kinds={declared.algorithm.name.replace("_", "-"), "python"},
         tags=_tags(spec),
+        pool=TRAINING_POOL,
     )
     def challenger(
         context: dg.AssetExecutionContext,
@@ -130,6 +149,7 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         told = artifact.manifest
         curve = told["calibration_curve"]
         metadata: dict[str, Any] = {
+            SUMMARY: f"{artifact.version} of {told['split']['train']['rows']:,} rows: {_told_metrics(told)}",
             "version": artifact.version,
             "dataset_version": dataset.version,
             "registered_as": event.sequence,
@@ -147,9 +167,14 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         if told["learning_curve"]["train"]:
             picture = as_markdown_image(learning_curve_png(told["learning_curve"]), "learning curve")
             metadata["learning_curve"] = dg.MetadataValue.md(picture)
-        return dg.MaterializeResult(metadata=metadata)
+        return dg.MaterializeResult(data_version=dg.DataVersion(artifact.version), metadata=metadata)
 
     return challenger
+
+
+def _told_metrics(manifest: Mapping[str, Any]) -> str:
+    found = manifest["metrics"]["evaluation"]
+    return ", ".join(f"{name} {found[name]['value']:.4f}" for name in ("log_loss", "auc") if name in found)
 
 
 def trained_version(instance: dg.DagsterInstance, spec: ModelSpec) -> str:
@@ -167,13 +192,40 @@ def trained_version(instance: dg.DagsterInstance, spec: ModelSpec) -> str:
 
 
 def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """Whether each check held when it was last evaluated; None when it never was."""
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    """Whether each check held when it was last evaluated; None when it never was, or could not be.
+
+    One that a run has planned and not come to yet is told by the evaluation before.
+    """
+    storage = instance.event_log_storage
+    found = storage.get_latest_asset_check_execution_by_key(keys)
+
+    def holds(key: dg.AssetCheckKey) -> bool | None:
+        record = found.get(key)
+        if record is not None and record.status == AssetCheckExecutionRecordStatus.PLANNED:
+            before = storage.get_asset_check_execution_history(key, 1, status=set(_HOLDS))
+            record = before[0] if before else None
+        return None if record is None else _HOLDS.get(record.status)
+
+    return {f"{key.asset_key.to_user_string()}:{key.name}": holds(key) for key in keys}
+
+
+def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
+    """As ``checks_hold``, without the checks that were never evaluated; None for one whose run ended before."""
+
+    def latest(key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
+        for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
+            if record.status in _HOLDS:
+                return record.status
+            run = instance.get_run_by_id(record.run_id)
+            if run is None or run.is_finished:
+                return record.status
+        return None
+
+    found = {key: latest(key) for key in keys}
     return {
-        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(found[key].status)
-        if key in found
-        else None
-        for key in keys
+        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(status)
+        for key, status in found.items()
+        if status is not None
     }
 
 
@@ -198,6 +250,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         owners=[spec.owner],
         kinds={"python"},
         tags=_tags(spec),
+        pool=TRAINING_POOL,
     )
     def evaluation(
         context: dg.AssetExecutionContext,
@@ -213,7 +266,8 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             registry,
             version,
             ground.open_dataset,
-            checks_hold(context.instance, ground.inputs(spec)),
+            checks_hold(context.instance, ground.inputs(spec))
+            | watches_hold(context.instance, ground.watches(spec)),
             ground.clock.now(),
             ground.code(),
             _who(context, "evaluated"),
@@ -222,6 +276,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         )
         yield dg.MaterializeResult(
             metadata={
+                SUMMARY: _in_words(judged),
                 "challenger": version,
                 "against": f"{judged.contest.against} {judged.contest.opponent.model.version}",
                 "rows": len(judged.contest.part.labels),
@@ -236,6 +291,12 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         yield from (_check_result(key, result) for result in judged.results)
 
     return evaluation
+
+
+def _in_words(judged: "Judged") -> str:
+    failed = [result.name for result in judged.results if not result.passed]
+    verdict = f"did not pass {', '.join(failed)}" if failed else "passed the gate"
+    return f"{judged.contest.challenger.model.version} {verdict}"
 
 
 def _check_result(key: dg.AssetKey, result: "GateResult") -> dg.AssetCheckResult:
@@ -261,6 +322,7 @@ def _champion(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         owners=[spec.owner],
         kinds={"duckdb"},
         tags=_tags(spec),
+        pool=POOL,
     )
     def champion(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
@@ -268,7 +330,7 @@ def _champion(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         registry = ground.registry(lakehouse)
         decision, event = decide(spec.name, registry, _who(context, "The gate is open."))
         context.log.info(decision)
-        metadata: dict[str, Any] = {"decision": decision}
+        metadata: dict[str, Any] = {SUMMARY: decision, "decision": decision}
         if event is not None:
             metadata |= {
                 "champion": event.version,
@@ -297,6 +359,8 @@ def decide(model: str, registry: Registry, who: Who) -> tuple[str, Event | None]
         raise RegistryError(f"{model}: found no judged challenger, expected its evaluation materialized")
     if serving is not None and serving.sequence > judged.sequence:
         return f"{name} serves: what was judged last was decided on already", serving
+    if serving is not None and serving.version == judged.version:
+        return f"{name} serves on: trained again, it came out the same", serving
     if not judged.detail["passed"]:
         failed = ", ".join(r["name"] for r in judged.detail["results"] if not r["passed"])
         return f"{name} serves on: {judged.version} failed {failed}", serving

@@ -18,6 +18,8 @@ from orchestration.declarations import (
     DeclaredColumn,
     Exposure,
     LearnedModel,
+    Partition,
+    Predict,
     Table,
     TrainingSet,
 )
@@ -43,6 +45,37 @@ class Input:
     description: str
 
 
+PREDICTION_COLUMNS: Mapping[str, str] = {
+    "prediction_id": "varchar",
+    "prediction_at": "timestamptz",
+    "predicted_at": "timestamptz",
+    "model_version": "varchar",
+    "dataset_version": "varchar",
+    "snapshot_id": "bigint",
+    "score": "double",
+    "decision": "boolean",
+    "mode": "varchar",
+    "run_id": "varchar",
+}
+"""What every prediction has, whatever the model."""
+
+
+@dataclass(frozen=True)
+class Spine:
+    """What a model predicts: a table with a row for each.
+
+    ``key`` tells a row from all others; rows of one day by ``partition_by`` are predicted together.
+    ``columns`` are those that predictions keep: key, entity keys, request columns, what slices are told by.
+    """
+
+    table: Table
+    key: tuple[str, ...]
+    partition_by: str
+    declared: Predict
+    partition: Partition
+    columns: tuple[DeclaredColumn, ...]
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """A declared model with the training set, service and columns that it names."""
@@ -58,6 +91,8 @@ class ModelSpec:
     """Every view of which it takes a feature, in name order."""
     timezone: ZoneInfo
     """Whose midnights part the days of its rows."""
+    spine: Spine | None = None
+    """What is predicted in batches, if anything is."""
 
     @property
     def owner(self) -> str:
@@ -69,6 +104,27 @@ class ModelSpec:
         """16 hex digits that change when a column, its type or its order does."""
         facts = [[i.name, i.reference, i.source, i.data_type] for i in self.inputs]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+    @property
+    def predicted(self) -> Spine:
+        """What it predicts in batches.
+
+        Raises:
+            LookupError: Nothing.
+        """
+        if self.spine is None:
+            place = f"{self.exposure.file}: exposures.{self.name}.config.meta.model.predict"
+            raise LookupError(f"{place}: found nothing, expected a spine")
+        return self.spine
+
+    @property
+    def prediction_columns(self) -> dict[str, str]:
+        """The columns of the table of its predictions, with their types."""
+        return (
+            dict(PREDICTION_COLUMNS)
+            | {column.name: column.data_type for column in self.predicted.columns}
+            | {i.name: i.data_type for i in self.inputs}
+        )
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -133,6 +189,7 @@ class _Resolution:
         service = self._catalog.service(training_set.feature_service)
         inputs = tuple(self._inputs(table, training_set, service))
         self._slices(table)
+        spine = self._spine(table, training_set, service, inputs)
         if len(self._faults) > before:
             return None
         used = {i.reference for i in inputs if i.source == "feature"}
@@ -148,6 +205,7 @@ class _Resolution:
             inputs=inputs,
             views=tuple(views[name] for name in sorted(views)),
             timezone=partition.tz if partition is not None else ZoneInfo("UTC"),
+            spine=spine,
         )
 
     def _training_set(self) -> tuple[Table, TrainingSet] | None:
@@ -249,6 +307,50 @@ class _Resolution:
             column = table.column(name)
             if column is None or kind_of(column.data_type) is None:
                 self._model_fault("slices", repr(name), f"a text, boolean or number column of {table.name}")
+
+    def _spine(
+        self, table: Table, training_set: TrainingSet, service: Service, inputs: Sequence[Input]
+    ) -> Spine | None:
+        declared = self._declared.predict
+        if declared is None:
+            return None
+        by_name = {t.name: t for t in self._declarations.layer("training") if t.meta.spine is not None}
+        found = by_name.get(declared.spine)
+        if found is None or found.meta.spine is None:
+            known = ", ".join(sorted(by_name)) or "a model with config.meta.spine, of which there are none"
+            self._model_fault("predict.spine", repr(declared.spine), f"one of {known}")
+            return None
+        partition = self._declarations.partition(found.unique_id)
+        if partition is None:
+            self._model_fault("predict.spine", f"{found.name}, which has no partitions", "one that has")
+            return None
+        key, instant = found.meta.spine.key, found.meta.spine.partition_by
+        needed = {name: f"the key {name}" for name in key}
+        needed |= {name: f"the entity key {name}" for w in service.features for name in w.role.join_keys}
+        needed |= {name: f"the request column {name}" for name in service.declared.request}
+        needed |= {name: f"the request column {name}" for name in self._declared.request}
+        needed |= {instant: "the instant that parts it"}
+        needed |= {training_set.prediction_time: "the prediction time"}
+        for name, what in needed.items():
+            column, trained = found.column(name), table.column(name)
+            if column is None:
+                self._model_fault("predict.spine", f"no {name} in {found.name}", what)
+            elif trained is not None and trained.data_type != column.data_type:
+                what = f"{trained.data_type}, as in {table.name}"
+                self._model_fault("predict.spine", f"{found.name}.{name} of type {column.data_type}", what)
+        for name in key:
+            if table.column(name) is None:
+                self._model_fault("predict.spine", f"key {name!r}", f"a column of {table.name} too")
+        for name in (instant, training_set.prediction_time):
+            column = found.column(name)
+            if column is not None and column.data_type != "timestamptz":
+                self._model_fault("predict.spine", f"{name} of type {column.data_type}", "an instant")
+        kept = [c for c in found.columns if c.name in needed or c.name in self._declared.slices]
+        taken = set(PREDICTION_COLUMNS) - ({"prediction_at"} & {training_set.prediction_time})
+        for name in [c.name for c in kept] + [i.name for i in inputs]:
+            if name in taken:
+                self._model_fault("predict", f"a column {name}", "another name: each prediction has one")
+        return Spine(found, key, instant, declared, partition, tuple(kept))
 
 
 def spec_of(models: Mapping[str, ModelSpec], name: str) -> ModelSpec:

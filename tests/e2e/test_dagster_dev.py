@@ -89,7 +89,7 @@ class Server:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, postgres_server_url: str) -> Iterator[Server]:
     root = tmp_path_factory.mktemp("dev")
-    works = make_water_works(root, days=2)
+    works = make_water_works(root, days=5)
     environment = {k: v for k, v in works.environment.items() if k != "DAGSTER_HOME"}
     environment |= {
         "GROUNDWORK_DAGSTER_POSTGRES_URL": postgres_server_url,
@@ -150,7 +150,7 @@ def test_nothing_is_switched_on_in_the_local_environment(server: Server) -> None
 
 
 def test_two_runs_launched_at_once_queue_and_both_succeed(server: Server) -> None:
-    runs = [server.launch(job, "2024-01-01", "2024-01-02") for job in ("all_assets", "daily")]
+    runs = [server.launch(job, "2024-01-01", "2024-01-05") for job in ("all_assets", "daily")]
     ends = [server.end_of(run) for run in runs]
     assert [end["status"] for end in ends] == ["SUCCESS", "SUCCESS"]
     writers = sorted(span for run in runs for span in server.writing(run))

@@ -10,6 +10,18 @@ FIRST_DAY = date(2024, 1, 1)
 HEADER = "reading_id,pump,read_at,pressure,valve\n"
 
 
+def pressure_at(hour: int, number: int, luck: float) -> float:
+    """Bar: low for three hours of every twelve, each pump at hours of its own, but for one reading in eight.
+
+    Args:
+        hour: Of the day in UTC.
+        number: The pump's.
+        luck: From -1 to 1.
+    """
+    is_low = (hour // 3 + number) % 4 == (0 if abs(luck) < 0.875 else 2)
+    return (2.5 if is_low else 4.5) + 0.4 * luck
+
+
 def reading_lines(day: date, *, seed: int = 7) -> list[str]:
     """One CSV line for each pump and hour of a day; the same for the same day and seed."""
     dice = random.Random(f"{seed}-{day}")
@@ -19,7 +31,7 @@ def reading_lines(day: date, *, seed: int = 7) -> list[str]:
         for number, pump in enumerate(PUMPS):
             read_at = midnight + timedelta(hours=hour, minutes=dice.randrange(60))
             reading = (day - FIRST_DAY).days * 1000 + hour * 10 + number
-            pressure = f"{dice.uniform(2, 6):.2f}"
+            pressure = f"{pressure_at(hour, number, dice.uniform(-1, 1)):.2f}"
             valve = dice.choice(["open", "open", "open", "shut"])
             lines.append(f"{reading},{pump},{read_at:%Y-%m-%dT%H:%M:%SZ},{pressure},{valve}\n")
     return lines

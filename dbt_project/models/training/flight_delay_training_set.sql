@@ -4,16 +4,7 @@ with
 
 flights as (
     select
-        flight_id,
-        carrier,
-        origin,
-        dest,
-        tailnum,
-        distance_mi,
-        scheduled_hour,
-        scheduled_departure_at,
-        scheduled_arrival_at,
-        scheduled_departure_at - interval '2 hours' as prediction_at,
+        {{ scheduled_flight() }},
         is_late,
         known_at as label_known_at
     from {{ ref("stg_flights") }}

@@ -16,6 +16,7 @@ from orchestration.learning.algorithms.base import (
     LearningCurve,
     Rows,
 )
+from orchestration.learning.algorithms.openmp import import_lightgbm
 from orchestration.learning.statistics.metrics import losses
 
 _FIXED: Mapping[str, Any] = {
@@ -38,8 +39,7 @@ def _log_loss(scores: Floats, data: Any) -> tuple[str, float, bool]:
 
 class _Booster:
     def __init__(self, text: str) -> None:
-        import lightgbm  # noqa: PLC0415
-
+        lightgbm = import_lightgbm()
         self._text = text
         self._booster = lightgbm.Booster(model_str=text)
 
@@ -57,8 +57,7 @@ class _Booster:
 
 
 def _fit(train: Rows, validation: Rows, fitting: Fitting) -> tuple[Fitted, LearningCurve]:
-    import lightgbm  # noqa: PLC0415
-
+    lightgbm = import_lightgbm()
     names = [f"c{number}" for number in range(len(fitting.columns))]
     categorical = [name for name, c in zip(names, fitting.columns, strict=True) if c.categories]
     data = lightgbm.Dataset(

@@ -78,7 +78,7 @@ def test_a_reader_in_another_process_neither_waits_for_a_writer_nor_sees_half_of
 def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing_to_do(
     tmp_path: Path,
 ) -> None:
-    works = make_water_works(tmp_path, days=2)
+    works = make_water_works(tmp_path, days=5)
     load_manifest(works.settings)  # else both would parse the project
     started = [run(works, name, "--force") for name in ("one", "other")]
     assert [process.end(250) for process in started] == [0, 0], "\n".join(p.said for p in started)

@@ -120,6 +120,11 @@ def test_challengers_are_trained_judged_and_promoted_or_not(works: Works) -> Non
         str(challenger[name].value).startswith("![") for name in ("learning_curve", "calibration_curve")
     )
 
+    again = works.run(make_spec())
+    assert (
+        decision(again, make_spec()) == f"{champion.version} serves on: trained again, it came out the same"
+    )
+
     works.datasets["d1"] = Rows(make_rows(strength=0.0, seed=2), "d1")
     second = works.run(make_spec())
     assert second.success

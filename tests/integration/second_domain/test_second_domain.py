@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from orchestration.dataset_command import users
 from orchestration.definitions import build_definitions
 from orchestration.feature_store.store import FeatureStore
 from orchestration.lakehouse import LakehouseResource
@@ -13,6 +14,7 @@ from orchestration.learning.datasets import DatasetStore
 from orchestration.learning.datasets.comparing import compare
 from orchestration.learning.datasets.rebuilding import rebuild
 from orchestration.learning.datasets.version import DatasetVersion
+from orchestration.learning.registry import Registry
 from orchestration.project import read_project
 from orchestration.settings import PROJECT_DIR, Settings
 from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
@@ -45,6 +47,7 @@ def test_the_whole_graph_of_another_domain_runs(works):
         assert result.success
         evaluations = result.get_asset_check_evaluations()
         check_that_a_version_was_kept(works, result, evaluations)
+        check_that_a_champion_predicts(works, result)
     failed = {e.check_name for e in evaluations if not e.passed}
     assert failed == set(), failed
     assert {e.asset_key.path[0] for e in evaluations} >= {"raw", "staged", "features", "training"}
@@ -114,6 +117,40 @@ def check_that_a_version_was_kept(works, result, evaluations):
     check_that_it_is_rebuilt_the_same(works, version)
 
 
+def check_that_a_champion_predicts(works, result):
+    """The last day is predicted, at the end of which it was promoted; whose label is known is known."""
+    registry = Registry(
+        LakehouseResource.from_settings(works.settings),
+        works.settings.models_dir,
+        read_project(works.settings).clock,
+    )
+    champion = registry.champion("low_pressure")
+    assert champion.run_id == result.run_id
+    version = DatasetVersion.open("low_pressure_training_set", settings=works.settings).version
+    assert set(users(works.settings)[0]("low_pressure_training_set")) == {version}
+    predictions = "from predictions.low_pressure"
+    told = f"select min(reading_at), count(*), min(model_version), max(model_version) {predictions}"
+    first = datetime(2024, 1, 8, tzinfo=UTC)
+    ((at, *told),) = rows(works, told)
+    assert (at.date(), *told) == (first.date(), 96, champion.version, champion.version)
+    inputs = "pump_pressure__readings_6h, pump_pressure__mean_pressure_6h, readings_per_hour"
+    assert rows(
+        works, f"select reading_id, {inputs} {predictions} semi join training.low_pressure_training_set "
+        "using (reading_id) order by all"
+    ) == rows(
+        works, f"select reading_id, {inputs} from training.low_pressure_training_set "
+        f"where reading_at >= '{first}' order by all"
+    )  # fmt: skip
+    states = "select state, label is null, is_open, count(*) > 0 from outcomes.low_pressure "
+    states += f"join (select prediction_id, reading_id {predictions}) using (prediction_id) "
+    states += "join staged.stg_readings using (reading_id) group by all order by all"
+    assert rows(works, states) == [
+        ("known", False, True, True),
+        ("never", True, False, True),
+        ("pending", True, False, True),
+    ]
+
+
 def check_that_it_is_rebuilt_the_same(works, version):
     lakehouse = LakehouseResource.from_settings(works.settings)
     assert rebuild(DatasetStore(works.settings.datasets_dir), lakehouse, version.manifest).equal
@@ -168,7 +205,8 @@ def test_every_asset_has_owner_group_kinds_description_columns_and_lineage(works
         assert node.group_name != "default", key
         assert node.kinds, key
         assert node.description, key
-        if key.path[0] in ("raw", "quarantine", "staged", "features", "training"):
+        assert node.freshness_policy is not None, key
+        if key.path[0] in ("raw", "quarantine", "staged", "features", "training", "predictions", "outcomes"):
             assert node.metadata["dagster/column_schema"].columns, key
     assert graph.get(dg.AssetKey(["features", "pump_pressure"])).parent_keys == {
         dg.AssetKey(["staged", "stg_readings"])

@@ -7,7 +7,7 @@ import pytest
 from orchestration.declarations import DeclarationError, load_declarations
 from orchestration.feature_store.views import build_catalog
 from orchestration.learning.spec import build_models
-from tests.model_works import MODEL, make_spec, manifest_with
+from tests.model_works import COLUMNS, MODEL, PREDICT, SPINE, make_spec, manifest_with
 
 PLACE = "models/training/low_pressure.yml: exposures.low_pressure.config.meta.model"
 
@@ -73,6 +73,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     (merged("split", evaluation="2 fortnights"), f"{PLACE}.split.evaluation: found '2 fortnights', expected a whole"),
     ({"retrain": {"drift": {"alarms": 4, "of": 3}}}, "expected alarms of at most 3 (of), found 4"),
     ({"retrain": {"age": 30}}, f"{PLACE}.retrain.age: found 30, expected a whole number and a unit"),
+    ({"predict": {**PREDICT, "spine": "low"}}, f"{PLACE}.predict.spine: found 'low', expected one of low_pressure_spi"),
+    ({"predict": {**PREDICT, "never_after": "1 hour"}}, "expected late_after of at most never_after (1:00:00)"),
     ({"retrain": {"budget": {"trainings": 2}}}, f"{PLACE}.retrain.budget.per: found nothing"),
 ]  # fmt: skip
 
@@ -93,3 +95,37 @@ def test_a_fault_says_file_key_found_and_expected(changed: dict[str, Any], fault
 def test_only_an_exposure_of_type_ml_is_a_model() -> None:
     with pytest.raises(DeclarationError, match=r"low_pressure\.type: found 'dashboard', expected ml"):
         load(MODEL, "dashboard")
+
+
+def test_a_spine_has_what_the_model_asks_for() -> None:
+    spec = make_spec(predict=PREDICT)
+    assert [c.name for c in spec.predicted.columns] == ["pump", "demand", "prediction_at"]
+    assert list(spec.prediction_columns)[-3:] == ["pressure__valve", "pressure__is_new", "shortage"]
+    with pytest.raises(LookupError, match=r"config\.meta\.model\.predict: found nothing, expected a spine"):
+        make_spec().predicted  # noqa: B018
+
+    def faults(**changed: str) -> str:
+        manifest = manifest_with({**MODEL, "predict": PREDICT})
+        node = manifest["nodes"]["model.works.low_pressure_spine"]
+        node["columns"] = {n: c for n, c in node["columns"].items() if changed.get(n) != ""}
+        for name, kind in changed.items():
+            if kind:
+                node["columns"][name]["data_type"] = kind
+        declarations = load_declarations(manifest)
+        with pytest.raises(DeclarationError) as caught:
+            build_models(declarations, build_catalog(declarations))
+        return "\n".join(caught.value.faults)
+
+    assert "predict.spine: found no demand in low_pressure_spine, expected the request column" in faults(
+        demand=""
+    )
+    assert f"found low_pressure_spine.demand of type double, expected {COLUMNS['demand']}, as in" in faults(
+        demand="double"
+    )
+
+
+def test_a_spine_names_its_own_columns() -> None:
+    with pytest.raises(
+        DeclarationError, match=r"spine\.key: found 'order', expected one of the table's columns"
+    ):
+        load_declarations(manifest_with(MODEL, spine={**SPINE, "key": ["order"]}))

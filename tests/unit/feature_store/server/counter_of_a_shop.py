@@ -104,8 +104,19 @@ class Shelf:
     fault: Exception | None = None
     delay: float = 0
     asked: list[Any] = field(default_factory=list)
+    is_immediate: bool = False
 
     async def get_online_features_async(
+        self,
+        features: Sequence[str] | str,
+        entity_rows: Mapping[str, Sequence[Any]],
+        *,
+        full_feature_names: bool = False,
+    ) -> Answer:
+        await asyncio.sleep(self.delay)
+        return self.get_online_features(features, entity_rows, full_feature_names=full_feature_names)
+
+    def get_online_features(
         self,
         features: Sequence[str] | str,
         entity_rows: Mapping[str, Sequence[Any]],
@@ -115,7 +126,6 @@ class Shelf:
         self.asked.append((features, dict(entity_rows)))
         if self.fault is not None:
             raise self.fault
-        await asyncio.sleep(self.delay)
         held = self.catalog.service(features) if isinstance(features, str) else None
         wanted = held.features if held else self.catalog.resolve(features)
         keys = list(dict.fromkeys(key for one in wanted for key in one.role.join_keys))
@@ -170,10 +180,10 @@ class Shop:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-def open_shop(folder: Path, **settings: Any) -> Shop:
+def open_shop(folder: Path, shelf: Shelf | None = None, **settings: Any) -> Shop:
     """A server under ``settings``, all of whose files are in ``folder``."""
     platform = Settings(data_dir=folder, server_access_log=folder / "access.jsonl", **settings)
-    shelf = Shelf()
+    shelf = shelf or Shelf()
     sources = frozenset({"orders", "returns"})
     access = Access(platform, list(CATALOG.views), sources)
     metrics = Metrics(folder / "counters", 1, ROUTES, counted_views(CATALOG), sorted(sources))

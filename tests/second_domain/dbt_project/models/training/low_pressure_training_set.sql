@@ -8,6 +8,7 @@ spine as (
         pump,
         event_at - interval '1 hour' as prediction_at,
         event_at as reading_at,
+        cast(extract(hour from event_at) as integer) as reading_hour,
         pressure < 3 as is_low,
         known_at as label_known_at
     from {{ ref("stg_readings") }}
@@ -21,6 +22,7 @@ select
     pump,
     prediction_at,
     reading_at,
+    reading_hour,
     is_low,
     label_known_at,
     {{ training_split("low_pressure_training_set") }} as split,
