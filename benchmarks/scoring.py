@@ -19,7 +19,7 @@ from orchestration.learning.kinds import Kind
 from orchestration.learning.model import Scorer
 
 ROWS, TRAINED_ON = 200_000, 60_000
-ROUNDS = 250
+ROUNDS = 130
 LEAST = 0.8
 
 _KINDS: dict[str, Kind] = {
@@ -34,7 +34,7 @@ def make_rows(count: int, seed: int) -> tuple[pa.Table, "np.ndarray[tuple[int], 
     dice = np.random.default_rng(seed)
     texts = np.array([f"text {n}" for n in range(100)])
     columns: dict[str, pa.Array] = {}
-    odds = dice.normal(0, 1, count) - 1
+    odds = np.full(count, -1.0)
     for place, (name, kind) in enumerate(_KINDS.items()):
         if kind == "category":
             codes = dice.integers(0, 100, count)
@@ -42,7 +42,7 @@ def make_rows(count: int, seed: int) -> tuple[pa.Table, "np.ndarray[tuple[int], 
             columns[name] = pa.array(texts[codes])
             continue
         values = dice.normal(0, 1, count)
-        odds += 0.2 * np.sin(values * (place % 5))
+        odds += 0.3 * np.sin(values * (place % 3 + 1))
         missing = dice.random(count) < 0.1
         columns[name] = pa.array(values > 0 if kind == "flag" else values, mask=missing)
     labels = (dice.random(count) < 1 / (1 + np.exp(-odds))).astype(np.float64)
@@ -50,12 +50,12 @@ def make_rows(count: int, seed: int) -> tuple[pa.Table, "np.ndarray[tuple[int], 
 
 
 def make_scorer() -> Scorer:
-    """A model of about as many trees and leaves as the shipped one."""
+    """A model of as many trees and leaves as the shipped one."""
     rows, labels = make_rows(TRAINED_ON, 1)
     encoding = fit_encoding(list(_KINDS.items()), rows, max_categories=120, min_rows=100)
     matrix, half = encoding.matrix(rows), TRAINED_ON // 2
     algorithm = ALGORITHMS["lightgbm"]
-    parameters = {"learning_rate": 0.05, "num_leaves": 63, "min_data_in_leaf": 50}
+    parameters = {"learning_rate": 0.05, "num_leaves": 31, "min_data_in_leaf": 50}
     fitting = Fitting(encoding.matrix_columns, parameters, ROUNDS, ROUNDS, 1, lambda _: None)
     learnt, known = Rows(matrix[:half], labels[:half]), Rows(matrix[half:], labels[half:])
     fitted, _ = algorithm.fit(learnt, known, fitting)
@@ -83,7 +83,5 @@ def run(folder: Path, *, repeats: int) -> list[Row]:
             score()
             seconds[name].append(perf_counter() - started)
     ours, bare = (ROWS / median(taken[1:]) for taken in seconds.values())
-    return [
-        Row("batch scoring, rows a second", f"{ours:,.0f}", f"LightGBM alone {bare:,.0f}", ours / bare, LEAST,
-            at_least=True)
-    ]  # fmt: skip
+    what = f"batch scoring by {booster.num_trees()} trees, rows a second"
+    return [Row(what, f"{ours:,.0f}", f"LightGBM alone {bare:,.0f}", ours / bare, LEAST, at_least=True)]

@@ -5,6 +5,7 @@ any decision that belongs to a room.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -35,8 +36,11 @@ from orchestration.learning.predictions import build_prediction_assets
 from orchestration.learning.serving.assets import build_online_prediction_assets, build_prediction_sensor
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
+from orchestration.model_definition import model_definition
+from orchestration.monitoring.assets import build_monitoring_assets, skew_check
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
+from orchestration.retraining import retraining_of
 from orchestration.settings import Settings
 from orchestration.transformation import DbtResource, build_layer_assets, compile_models
 
@@ -87,9 +91,13 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         )
         for table in declarations.training_sets
     ]
-    ground = make_ground(declarations, settings, clock, check_specs)
-    ages = retraining_ages(learned)
+    ground = replace(
+        make_ground(declarations, settings, clock, check_specs, partial(model_definition, project)),
+        watches=lambda spec: [skew_check(spec)],
+    )
     asked = build_online_prediction_assets(learned, settings.prediction_log_dir)
+    retraining = retraining_of(project, learned, ground, catalog)
+    ages = retraining_ages(learned) | retraining.ages
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
         [
@@ -100,7 +108,9 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
             *build_prediction_assets(
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
+            *build_monitoring_assets(learned, ground, catalog),
             *asked,
+            *retraining.assets,
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
@@ -109,7 +119,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=build_jobs(key for asset in landing for key in asset.keys),
+        jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining.jobs],
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
             *build_landing_sensors(
@@ -132,6 +142,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 else []
             ),
             build_automation_sensor(settings),
+            *retraining.sensors,
             build_alert_sensor(settings),
         ],
         resources={

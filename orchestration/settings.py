@@ -160,6 +160,21 @@ class Settings(BaseSettings):
             raise ValueError("server_tls_certificate and server_tls_key go together")
         return self
 
+    def under(self, folder: Path) -> Self:
+        """The same settings for everything that is written locally under another folder.
+
+        Not ``model_copy``: it would keep the places that have been looked up already.
+        """
+        return type(self)(
+            **{
+                **{name: getattr(self, name) for name in type(self).model_fields},
+                "data_dir": folder,
+                "lake_catalog_postgres": None,
+                "lake_data_path": None,
+                "dataset_dir": None,
+            }
+        )
+
     @cached_property
     def lake_dir(self) -> Path:
         """Folder of the embedded lakehouse."""

@@ -15,7 +15,7 @@ SERVED = frozenset({"online_store", "datasets", "outcomes"})
 """What follows its input once that passes, all partitions of it at once."""
 PREDICTED = frozenset({"predictions"})
 """What follows its inputs partition by partition, but for the model that makes it."""
-REPORTS = frozenset({"quality"})
+REPORTS = frozenset({"quality", "monitoring"})
 """What tells of its inputs, good or bad."""
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from orchestration.declarations.durations import Duration
+from orchestration.declarations.monitoring import Monitoring
 from orchestration.declarations.strict import Declared
 
 Metric = Literal["auc", "log_loss", "brier", "ece", "precision", "recall"]
@@ -100,8 +101,8 @@ class PerformanceTrigger(Declared):
     """Retrains when the primary metric's confidence bound is worse than expected by ``loss``."""
 
     loss: Positive
-    window: Duration = timedelta(days=14)
     min_rows: Count = 1000
+    """With a label, in the window that is watched."""
 
 
 class DriftTrigger(Declared):
@@ -109,8 +110,6 @@ class DriftTrigger(Declared):
 
     alarms: Count = 3
     of: Count = 5
-    psi: Positive = 0.25
-    significance: Annotated[float, Field(gt=0, lt=0.5)] = 0.001
     min_rows: Count = 1000
     importance: Share = 0.1
     """Share of the model's importance that the drifted features must hold together."""
@@ -200,3 +199,4 @@ class LearnedModel(Declared):
     retrain: Retrain = Retrain()
     predict: Predict | None = None
     """Left out: nothing is predicted in batches."""
+    monitoring: Monitoring = Monitoring()

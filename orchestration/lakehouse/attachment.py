@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,13 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+@cache
+def _platform() -> str:
+    """DuckDB's name of what it runs on; asked once a process, as a DuckDB must be opened for it."""
+    with duckdb.connect() as con:
+        return str(con.execute("pragma platform").fetchall()[0][0])
+
+
 def link_extensions(folder: Path) -> Path:
     """Link the signed extension binaries of the installed wheels where DuckDB looks for them.
 
@@ -29,9 +37,7 @@ def link_extensions(folder: Path) -> Path:
         FileNotFoundError: A wheel has no binary for the running DuckDB version.
     """
     version = f"v{duckdb.__version__}"
-    with duckdb.connect() as con:
-        platform = con.execute("pragma platform").fetchall()[0][0]
-    target = folder / version / platform
+    target = folder / version / _platform()
     target.mkdir(parents=True, exist_ok=True)
     for name in EXTENSIONS:
         spec = importlib.util.find_spec(f"duckdb_extension_{name}")

@@ -33,7 +33,7 @@ class RedisLine:
     def __init__(self, url: str) -> None:
         told = _parse_url(url)
         self._place = told.get("host", "localhost"), int(told.get("port", 6379))
-        self._greeting = []
+        self._greeting: list[tuple[str, ...]] = []
         if told.get("password") is not None:
             name = [told["username"]] if told.get("username") else []
             self._greeting.append(("AUTH", *name, told["password"]))

@@ -55,7 +55,7 @@ class Works:
             open_dataset,
             lambda name: dg.AssetKey(["dataset", name]),
             lambda _: [INPUT],
-            lambda: CODE,
+            lambda _: CODE,
         )
 
     def evaluate_input(self, passed: bool) -> None:
@@ -118,6 +118,11 @@ def test_challengers_are_trained_judged_and_promoted_or_not(works: Works) -> Non
     assert str(challenger["card"].value).startswith(f"# low_pressure {champion.version}")
     assert all(
         str(challenger[name].value).startswith("![") for name in ("learning_curve", "calibration_curve")
+    )
+
+    again = works.run(make_spec())
+    assert (
+        decision(again, make_spec()) == f"{champion.version} serves on: trained again, it came out the same"
     )
 
     works.datasets["d1"] = Rows(make_rows(strength=0.0, seed=2), "d1")

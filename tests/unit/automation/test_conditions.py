@@ -151,3 +151,38 @@ def test_a_report_is_requested_once_even_when_a_blocking_check_failed(
     it.run("tell", None)
     it.tick()
     assert not it.report_requested
+
+
+def test_predictions_follow_features_but_not_another_champion() -> None:
+    champion, predictions = dg.AssetKey(["model", "m_champion"]), dg.AssetKey(["predictions", "m"])
+    single = dg.BackfillPolicy.single_run()
+
+    @dg.asset(key=FEATURES, partitions_def=DAYS, backfill_policy=single)
+    def features() -> None: ...
+
+    @dg.asset(key=champion, group_name="model")
+    def promoted() -> None: ...
+
+    @dg.asset(key=predictions, deps=[FEATURES, champion], partitions_def=DAYS, backfill_policy=single)
+    def predicted() -> None: ...
+
+    defs = dg.Definitions(assets=[features, promoted, *dg.map_asset_specs(automate, [predicted])])
+    instance, cursor = dg.DagsterInstance.ephemeral(), None
+
+    def requested(*made: dg.AssetsDefinition) -> set[str]:
+        nonlocal cursor
+        for asset in made:
+            day = None if asset is promoted else OLD
+            assert dg.materialize([asset], instance=instance, partition_key=day).success
+        result = dg.evaluate_automation_conditions(
+            defs, instance, cursor=cursor, evaluation_time=datetime(2024, 2, 2, tzinfo=UTC)
+        )
+        cursor = result.cursor
+        return set(result.get_requested_partitions(predictions)) - {None}
+
+    assert requested() == set()
+    assert requested(features) == set()
+    assert OLD in requested(promoted)
+    assert requested(predicted) == set()
+    assert requested(promoted) == set()
+    assert requested(features) == {OLD}

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from orchestration.progress import Progress
 
-ROWS = {"dagster/row_count": 336_776}
+ROWS = {"dagster/row_count": 336_776, "summary": "3 more"}
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-04")
 
 
@@ -66,6 +66,7 @@ def test_an_asset_of_many_partitions_is_one_line_with_its_rows(warned: tuple[Pro
     lines = [line for line in warned[1].splitlines() if "336,776 rows" in line]
     assert len(lines) == 1
     assert lines[0].split()[:2] == ["raw", "t"]
+    assert lines[0].endswith(" s  3 more")
 
 
 def test_an_empty_quarantine_is_no_news(warned: tuple[Progress, str]) -> None:

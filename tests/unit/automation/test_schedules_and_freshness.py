@@ -170,3 +170,15 @@ def test_every_asset_gets_a_policy_and_upkeep_follows_the_wall_clock() -> None:
     assert window("raw", "a") == STANDSTILL
     assert window("quality", "report") == STANDSTILL
     assert window("operations", "upkeep") == REFERENCE_LIMITS[1]
+
+
+def test_what_is_made_anew_at_an_age_is_stale_after_it() -> None:
+    key, tables = dg.AssetKey(["model", "m_champion"]), declared(source("a", DAYS))
+    windows = []
+    for age in (timedelta(days=30), None):
+        policy = with_policy(dg.AssetSpec(key), tables, Clock(), {key: age}).freshness_policy
+        assert isinstance(policy, TimeWindowFreshnessPolicy)
+        windows.append(
+            (policy.warn_window and policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta())
+        )
+    assert windows == [(timedelta(days=30), timedelta(days=60)), (None, STANDSTILL)]

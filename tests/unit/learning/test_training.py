@@ -1,6 +1,9 @@
 """A model is trained on what was known, the same bits each time, and read back as it was written."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from orchestration.learning.parameters import PARAMETERS
 from orchestration.learning.profile import ColumnProfile, profile_number
 from orchestration.learning.splitting import SplitError, days_of, newest_label, select, windows
 from orchestration.learning.training import part_rows, slices_of, threshold_of, train
+from orchestration.settings import PROJECT_DIR
 from tests.model_works import CODE, Rows, make_rows, make_spec, silent
 
 ROWS = make_rows()
@@ -207,3 +211,27 @@ def test_an_artifact_that_was_changed_is_not_loaded(tmp_path: Path) -> None:
 
 def test_every_algorithm_that_may_be_declared_is_there() -> None:
     assert ALGORITHMS.keys() == PARAMETERS.keys()
+
+
+WITHOUT_OPENMP = """
+from orchestration.learning.algorithms import openmp
+bundled, openmp._bundled = openmp._bundled, lambda: None
+try:
+    openmp.import_lightgbm()
+except openmp.OpenMpError as fault:
+    print(fault)
+openmp._bundled = bundled
+print(openmp.import_lightgbm().Booster.__name__)
+"""
+
+
+def test_lightgbm_loads_where_the_system_has_no_openmp_runtime(tmp_path: Path) -> None:
+    (tmp_path / "libgomp.so.1").touch()  # It comes first, and is none.
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_OPENMP],
+        env=environment, cwd=PROJECT_DIR, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    if sys.platform == "linux":  # Elsewhere the wheel needs another library.
+        assert "apt-get install libgomp1" in done.stdout
+    assert done.stdout.endswith("Booster\n")
