@@ -251,8 +251,10 @@ class Lane:
         rows = self._ground.history.between(start, end)
         spec = self._spec
         missing = [name for name in spec.prediction_columns if name not in rows.column_names]
-        made = predictions_of(spec, model, _with_nulls(rows, missing, spec), start, 0, name_of(start))
-        replace_batch(self.lakehouse, spec, made, start, end)
+        made = predictions_of(
+            spec, model, _with_nulls(rows, missing, spec), start, 0, name_of(start), "batch"
+        )
+        replace_batch(self.lakehouse, spec, made, start, end, "batch")
 
     def _record(self, week: Week) -> None:
         trained = literal(week.trained)

@@ -155,9 +155,9 @@ def _watch(
             lambda _: None,
         )  # fmt: skip
         if declared.drift is not None:
-            watcher.drift(watcher.last_day, together=False)
+            watcher.drift([watcher.last_day], together=False)
         if declared.performance is not None and not back:
-            watcher.performance(watcher.last_day)
+            watcher.performance([watcher.last_day])
 
 
 def _begin(folder: Path, facts: list[Any]) -> None:
