@@ -3,6 +3,10 @@
 What belongs here: that way. What does not: the log's files (``log``) and batches (``predictions``).
 """
 
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +45,28 @@ def land_predictions(lakehouse: LakehouseResource, folder: Path, spec: ModelSpec
     Raises:
         duckdb.Error: A line is not what was written; its file and those of its transaction stay.
     """
-    files = list(whole_segments(folder / spec.name))
-    rows = 0
-    for at in range(0, len(files), FILES_AT_ONCE):
-        some = files[at : at + FILES_AT_ONCE]
-        rows += _land(lakehouse, some, spec)
-        for file in some:
-            file.unlink()
+    log, rows = folder / spec.name, 0
+    if not log.is_dir():
+        return Landed(0, 0)
+    with _alone(log):
+        files = list(whole_segments(log))
+        for at in range(0, len(files), FILES_AT_ONCE):
+            some = files[at : at + FILES_AT_ONCE]
+            rows += _land(lakehouse, some, spec)
+            for file in some:
+                file.unlink()
     return Landed(len(files), rows)
+
+
+@contextmanager
+def _alone(log: Path) -> Iterator[None]:
+    """Two that land the same file at once would both find its predictions missing."""
+    handle = os.open(log, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _land(lakehouse: LakehouseResource, files: list[Path], spec: ModelSpec) -> int:
