@@ -19,10 +19,12 @@ from benchmarks import (
     monitoring,
     online,
     parity,
+    predict,
     promotion,
     scoring,
     server,
     stock,
+    triggers,
 )
 from benchmarks.report import MissingError, Row, show
 
@@ -34,16 +36,17 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "online": online.run,
     "server": server.run,
     "feast": against_feast.run,
+    "predict": predict.run,
     "parity": parity.run,
     "concurrency": concurrency.run,
     "promotion": promotion.run,
     "drift": drift.run,
     "monitoring": monitoring.run,
+    "triggers": triggers.run,
     "scoring": scoring.run,
 }
-LONG = frozenset({"parity", "concurrency", "promotion", "drift"})
-"""Parts that run only by name: a year moment by moment, a minute of clients a store, simulated pairs
-and windows."""
+LONG = frozenset({"parity", "concurrency", "promotion", "drift", "triggers"})
+"""Parts that run only by name: a year by moments, a minute of clients a store, simulated worlds."""
 DEFAULT = [name for name in PARTS if name not in LONG]
 
 
@@ -79,7 +82,7 @@ def main(
     seconds: float,
     which: tuple[str, ...],
 ) -> None:
-    """Measure WHICH comparisons; by default all but parity, concurrency, promotion and drift."""
+    """Measure WHICH comparisons; by default all but parity, concurrency, promotion, drift and triggers."""
     with tempfile.TemporaryDirectory(prefix="groundwork-bench-") as temporary:
         place = (folder or Path(temporary)).absolute()
         walk = partial(parity.run, days=days, moments=moments, start=start.replace(tzinfo=UTC), lake=lake)

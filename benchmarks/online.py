@@ -118,7 +118,7 @@ def run(place: Path, *, repeats: int) -> list[Row]:
     packer = Packer(VIEW)
     with lakehouse.reader() as con:
         latest = latest_rows(VIEW, rows_known(VIEW, current_snapshot(con), micros(NOW)))
-        pairs = [pair for batch in packer.batches(con, f"({latest})") for pair in batch.pairs]
+        pairs = [pair for batch in packer.batches(con, f"({latest})") for pair in batch]
     store = LmdbStore(folder / "store")
     row, full = _written(lakehouse, store, lambda: _write_lmdb(folder / "bare", pairs), repeats)
     rows = [*_reads(store, pairs), row]

@@ -30,7 +30,7 @@ def gather_facts(project: Project, catalog: Catalog, views: Collection[str] | No
         ContractError: A contract of the project cannot be used.
     """
     wanted = [view for name, view in catalog.views.items() if views is None or name in views]
-    if not wanted or not _has_lake(project):
+    if not wanted or not _lakehouse(project).attachment.exists:
         return _facts(project, catalog, {}, {})
     with closing(_open(project)) as con:
         return _look(con, project, catalog, wanted)
@@ -53,7 +53,7 @@ class LiveCatalog:
         """
         with self._lock:
             minute = self._project.clock.now().replace(second=0, microsecond=0)
-            if self._con is None and _has_lake(self._project):
+            if self._con is None and _lakehouse(self._project).attachment.exists:
                 self._con = _open(self._project)
             key = (minute, None if self._con is None else current_snapshot(self._con))
             if self._known is None or self._known[0] != key:
@@ -73,14 +73,12 @@ class LiveCatalog:
                 self._con = None
 
 
-def _has_lake(project: Project) -> bool:
-    """Whether there is a lakehouse to look at; looking makes none."""
-    settings = project.settings
-    return settings.lake_catalog_postgres is not None or (settings.lake_dir / "catalog.sqlite").exists()
+def _lakehouse(project: Project) -> LakehouseResource:
+    return LakehouseResource.from_settings(project.settings)
 
 
 def _open(project: Project) -> duckdb.DuckDBPyConnection:
-    con = LakehouseResource.from_settings(project.settings).open(read_only=True)
+    con = _lakehouse(project).open(read_only=True)
     # Whoever reads features meanwhile needs a processor too.
     con.execute(f"set threads = {max((os.cpu_count() or 1) // 2, 1)}")
     return con

@@ -1,5 +1,6 @@
 """Fixtures that any test may use."""
 
+import gc
 from collections.abc import Iterator
 
 import pytest
@@ -8,12 +9,18 @@ from tests.servers import fresh_database, postgres_server, redis_server
 
 
 @pytest.fixture(scope="session", autouse=True)
-def quick_duckdb() -> None:
-    """Check the signatures of DuckDB's extensions once a test process."""
+def quick() -> None:
+    """Do once a test process what DuckDB and Dagster do again and again."""
     # Imported by the processes that test only, not by the one that hands tests out.
+    from tests.quick_dagster import read_migrations_once  # noqa: PLC0415
     from tests.quick_duckdb import check_extensions_once  # noqa: PLC0415
 
     check_extensions_once()
+    read_migrations_once()
+    # Millions of objects stay and next to none are cycles: to look for some would cost a twentieth.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)
 
 
 @pytest.fixture(scope="session")

@@ -19,23 +19,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-# Imported by a run when it needs them; here they are imported once for all runs.
-import dbt.adapters.duckdb
-import dbt.cli.main
 import duckdb
-import soda_core.contracts.contract_verification
-import soda_duckdb.common.data_sources.duckdb_data_source
 
+import tests.forked  # noqa: F401 - does what each run would do anew
 from orchestration.run_command import run_command
 from orchestration.settings import Settings
 from orchestration.transformation.manifest import executable_manifest
-from tests.quick_duckdb import check_extensions_once
 
 LAYERS = (
     "group:raw or group:quarantine or group:staged or group:features or "
     '(group:training and not key:"datasets/*")'
 )
-PRELOADED = (dbt, soda_core, soda_duckdb)
 
 
 class Boundary:
@@ -143,7 +137,6 @@ def answer(request: dict[str, Any], known: set[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    check_extensions_once()
     known: set[str] = set()
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line), known)), flush=True)

@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import duckdb
@@ -18,6 +19,13 @@ def _quote(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+@cache
+def _platform() -> str:
+    """DuckDB's name of what it runs on; asked once a process, as a DuckDB must be opened for it."""
+    with duckdb.connect() as con:
+        return str(con.execute("pragma platform").fetchall()[0][0])
+
+
 def link_extensions(folder: Path) -> Path:
     """Link the signed extension binaries of the installed wheels where DuckDB looks for them.
 
@@ -29,9 +37,7 @@ def link_extensions(folder: Path) -> Path:
         FileNotFoundError: A wheel has no binary for the running DuckDB version.
     """
     version = f"v{duckdb.__version__}"
-    with duckdb.connect() as con:
-        platform = con.execute("pragma platform").fetchall()[0][0]
-    target = folder / version / platform
+    target = folder / version / _platform()
     target.mkdir(parents=True, exist_ok=True)
     for name in EXTENSIONS:
         spec = importlib.util.find_spec(f"duckdb_extension_{name}")
@@ -62,6 +68,11 @@ class Attachment:
     def is_embedded(self) -> bool:
         """True for a SQLite catalog: one writer at a time, one dbt thread."""
         return self.settings.lake_catalog_postgres is None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a lakehouse to look at; looking makes none."""
+        return not self.is_embedded or (self.settings.lake_dir / "catalog.sqlite").exists()
 
     @property
     def data_path(self) -> str:

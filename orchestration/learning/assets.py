@@ -34,6 +34,8 @@ LATEST = "latest"
 TRAINING_POOL = "training"
 """Pool of the ops that train and score on all processors."""
 
+_RUNS_AT_ONCE = 20
+"""So many runs at most may have planned a check and not come to it yet."""
 _HOLDS = {
     AssetCheckExecutionRecordStatus.SUCCEEDED: True,
     AssetCheckExecutionRecordStatus.FAILED: False,
@@ -45,7 +47,8 @@ class Ground:
     """What models stand on, told by whoever builds the definitions.
 
     ``open_dataset`` gives a version of a training set by names, ``latest`` being the newest; ``dataset_key``
-    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from.
+    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from;
+    ``code`` is what a model would be trained by.
     """
 
     settings: Settings
@@ -53,7 +56,7 @@ class Ground:
     open_dataset: Callable[[str, str], "Dataset"]
     dataset_key: Callable[[str], dg.AssetKey]
     inputs: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]]
-    code: Callable[[], "Code"]
+    code: Callable[[ModelSpec], "Code"]
     watches: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]] = lambda _: ()
     """Checks of what serves: none may have failed, but before anything has served none is evaluated."""
 
@@ -142,7 +145,7 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
 
         dataset = ground.open_dataset(spec.table.name, config.dataset_version)
         root = ground.settings.models_dir
-        artifact, _ = train(spec, dataset, root, ground.code(), context.log.info)
+        artifact, _ = train(spec, dataset, root, ground.code(spec), context.log.info)
         event = ground.registry(lakehouse).register(artifact, _who(context, config.reason))
         told = artifact.manifest
         curve = told["calibration_curve"]
@@ -207,14 +210,23 @@ def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) 
     return {f"{key.asset_key.to_user_string()}:{key.name}": holds(key) for key in keys}
 
 
-def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool]:
-    """As ``checks_hold``, without the checks that were never evaluated."""
-    storage = instance.event_log_storage
-    found = {key: storage.get_asset_check_execution_history(key, 1, status=set(_HOLDS)) for key in keys}
+def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
+    """As ``checks_hold``, without checks never evaluated; None for one whose run ended before it."""
+
+    def latest(key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
+        for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
+            if record.status in _HOLDS:
+                return record.status
+            run = instance.get_run_by_id(record.run_id)
+            if run is None or run.is_finished:
+                return record.status
+        return None
+
+    found = {key: latest(key) for key in keys}
     return {
-        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS[records[0].status]
-        for key, records in found.items()
-        if records
+        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(status)
+        for key, status in found.items()
+        if status is not None
     }
 
 
@@ -246,10 +258,13 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         config: JudgementConfig,
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        from orchestration.learning.gate import Shadow  # noqa: PLC0415
         from orchestration.learning.judging import judge_challenger  # noqa: PLC0415
+        from orchestration.learning.predictions.table import shadow_of  # noqa: PLC0415
 
         registry = ground.registry(lakehouse)
         version = trained_version(context.instance, spec)
+        told = None if spec.declared.gate.shadow is None else shadow_of(lakehouse, spec, version)
         judged = judge_challenger(
             spec,
             registry,
@@ -258,10 +273,11 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             checks_hold(context.instance, ground.inputs(spec))
             | watches_hold(context.instance, ground.watches(spec)),
             ground.clock.now(),
-            ground.code(),
+            ground.code(spec),
             _who(context, "evaluated"),
             context.log.info,
             forced=config.forced,
+            shadow=None if told is None else Shadow(*told),
         )
         yield dg.MaterializeResult(
             metadata={

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.declarations import load_declarations
 from orchestration.settings import Settings
 from orchestration.transformation import load_manifest
-from tests.integration.dbt_project.recorded_days import PARSED, RecordedDays, unpack
+from tests.integration.dbt_project.recorded_days import PARSED, RecordedDays, keep_typed, unpack
 from tests.once import made_once
 
 RECORDED_DAY = date(2013, 7, 10)
@@ -15,7 +16,8 @@ RECORDED_DAY = date(2013, 7, 10)
 
 def _unpack_and_parse(folder: Path) -> None:
     unpack(folder)
-    load_manifest(Settings(data_dir=folder / "data"))
+    declarations = load_declarations(load_manifest(Settings(data_dir=folder / "data")))
+    keep_typed(declarations.sources, folder)
 
 
 @pytest.fixture(scope="session")

@@ -21,10 +21,11 @@ from weakref import WeakSet, WeakValueDictionary
 
 import lmdb
 
-from orchestration.feature_store.online.encoding import Pair, SchemaMismatchError
+from orchestration.feature_store.online.encoding import SchemaMismatchError
 from orchestration.feature_store.online.store import (
     POSITION_KEY,
     Applied,
+    Batch,
     Changes,
     ConcurrentMaterializationError,
     NotMaterializedError,
@@ -116,6 +117,7 @@ class LmdbStore:
     """An online store in a local folder, shared by any number of processes."""
 
     kind = "lmdb"
+    is_immediate = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -155,7 +157,7 @@ class LmdbStore:
         with self._newest(view) as txn:
             return 0 if txn is None else int(txn.stat()["entries"]) - 1
 
-    def rebuild(self, view: str, position: Position, batches: Iterable[Sequence[Pair]]) -> int:
+    def rebuild(self, view: str, position: Position, batches: Iterable[Batch]) -> int:
         """See ``OnlineStore.rebuild``; batches in the order of their keys are written fastest."""
         with self._writing(view) as folder:
             self._sweep(folder)
@@ -261,7 +263,7 @@ class LmdbStore:
                     _retire(other)
 
 
-def _write_generation(folder: Path, position: Position, batches: Iterable[Sequence[Pair]]) -> int:
+def _write_generation(folder: Path, position: Position, batches: Iterable[Batch]) -> int:
     """Fill a new generation; nobody reads it yet, so it reaches the disk once, at the end."""
     written = 0
     with closing(_open_environment(folder, create=True)) as env:

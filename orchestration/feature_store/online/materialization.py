@@ -10,6 +10,7 @@ here: which rows. What does not: bytes (``packing``) and where they go (``store`
 import gc
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,7 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.declarations import canonical
-from orchestration.feature_store.online.encoding import Pair, from_micros, micros
+from orchestration.feature_store.online.encoding import from_micros, micros
 from orchestration.feature_store.online.keys import shortened
 from orchestration.feature_store.online.packing import Packed, Packer
 from orchestration.feature_store.online.store import (
@@ -289,14 +290,14 @@ class _Run:
         return self._report("rebuild", reason, written)
 
     def _latest(self, query: str) -> Iterator[Packed]:
-        return self.packer.batches(self.con, f"({query}) order by entity_key")
+        return _one_ahead(self.packer.batches(self.con, f"({query}) order by entity_key"))
 
     def _write_all(self, batches: Iterable[Packed]) -> int:
-        def counted() -> Iterator[list[Pair]]:
+        def counted() -> Iterator[Packed]:
             self.written_bytes = 0
             for batch in batches:
                 self.written_bytes += batch.size
-                yield batch.pairs
+                yield batch
 
         return self.store.rebuild(self.view.name, self.position, counted())
 
@@ -350,7 +351,7 @@ class _Run:
         """The value of the latest row of each entity among ``rows``, a query, by key."""
         for ties in (False, True):  # mostly there are none, and to order them takes long
             query = latest_rows(self.view, rows, ties=ties)
-            batches = [batch.pairs for batch in self.packer.batches(self.con, f"({query})")]
+            batches = list(self.packer.batches(self.con, f"({query})"))
             latest = dict(chain.from_iterable(batches))
             if len(latest) == sum(map(len, batches)):
                 break
@@ -420,8 +421,17 @@ def _without_ties(batches: Iterable[Packed]) -> Iterator[Packed]:
     """The batches, in order of keys, as long as no key comes twice."""
     last = b""
     for batch in batches:
-        if batch.pairs:
-            if batch.has_twins or batch.pairs[0][0] == last:
+        if len(batch):
+            if batch.has_twins or batch.keys.item(0) == last:
                 raise _TieError
-            last = batch.pairs[-1][0]
+            last = batch.keys.item(-1)
         yield batch
+
+
+def _one_ahead(batches: Iterator[Packed]) -> Iterator[Packed]:
+    """The batches, each next one being made in a thread while its predecessor is written."""
+    with ThreadPoolExecutor(1, "packing") as thread:
+        coming = thread.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, batches, None)
+            yield batch

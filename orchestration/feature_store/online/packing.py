@@ -25,6 +25,8 @@ BATCH_ROWS = 50_000
 
 _NUMPY = {"?": "u1", "b": "i1", "h": "<i2", "i": "<i4", "q": "<i8", "B": "u1", "H": "<u2", "I": "<u4",
           "Q": "<u8", "f": "<f4", "d": "<f8", "16s": "V16"}  # fmt: skip
+_NO_BYTES = pa.Array.from_buffers(pa.binary(), 1, [None, pa.py_buffer(bytes(8)), pa.py_buffer(b"")])[0]
+"""No bytes, as Arrow says it: given a bare b"", or asked for a scalar of it, pyarrow imports pandas."""
 _NULLS_BYTES = {"B": 1, "H": 2, "I": 4, "Q": 8}
 
 
@@ -52,20 +54,59 @@ def _bounds(array: Any) -> NDArray[np.int32]:
     return np.frombuffer(array.buffers()[1], "<i4", len(array) + 1, 4 * array.offset)
 
 
-def _slices(array: Any) -> list[bytes]:
-    """The bytes of each text or blob of an Arrow array; none for a null."""
+@dataclass(frozen=True)
+class _Joined:
+    """Keys or values one after the other: item ``i`` is ``content[bounds[i]:bounds[i + 1]]``."""
+
+    content: bytes
+    bounds: NDArray[Any]
+
+    @property
+    def size(self) -> int:
+        """How many bytes all of them are."""
+        return int(self.bounds[-1] - self.bounds[0])
+
+    def item(self, place: int) -> bytes:
+        """One of them."""
+        return self.content[self.bounds[:-1][place] : self.bounds[1:][place]]
+
+    def items(self) -> list[bytes]:
+        """Each by itself."""
+        content = self.content
+        return [content[a:b] for a, b in pairwise(self.bounds.tolist())]
+
+
+def _joined(array: Any) -> _Joined:
+    """The bytes of the texts or blobs of an Arrow array; none for a null."""
     data = array.buffers()[2]
-    content = b"" if data is None else data.to_pybytes()
-    return [content[a:b] for a, b in pairwise(_bounds(array).tolist())]
+    return _Joined(b"" if data is None else data.to_pybytes(), _bounds(array))
+
+
+def _rejoined(items: Sequence[bytes]) -> _Joined:
+    return _Joined(b"".join(items), np.cumsum([0, *map(len, items)]))
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Some keys and values, how many bytes they are, and whether two neighbours have one key."""
+    """Some keys with their values, and whether two neighbours have one key.
 
-    pairs: list[Pair]
-    size: int
+    Who iterates parts them into Python's objects, which takes longest, perhaps in another thread.
+    """
+
+    keys: _Joined
+    values: _Joined
     has_twins: bool
+
+    @property
+    def size(self) -> int:
+        """How many bytes keys and values are."""
+        return self.keys.size + self.values.size
+
+    def __len__(self) -> int:
+        return len(self.keys.bounds) - 1
+
+    def __iter__(self) -> Iterator[Pair]:
+        return zip(self.keys.items(), self.values.items(), strict=True)
 
 
 class Packer:
@@ -99,18 +140,14 @@ class Packer:
 
     def pack(self, batch: Any) -> Packed:
         """The keys and values of an Arrow record batch that has the columns of ``select_sql``."""
-        texts, count = batch.column(0), batch.num_rows
-        keys, lengths = _slices(texts), np.diff(_bounds(texts))
-        size = int(lengths.sum())
-        if count and lengths.max() > MAX_KEY_BYTES:
-            keys = list(map(shortened, keys))
-            size = sum(map(len, keys))
-        values = self._values(batch.column(1), batch.columns[2:])
-        size += sum(map(len, values))
+        texts = batch.column(0)
+        keys = _joined(texts)
+        if batch.num_rows and np.diff(keys.bounds).max() > MAX_KEY_BYTES:
+            keys = _rejoined(list(map(shortened, keys.items())))
         has_twins = bool(pc.any(pc.equal(texts[1:], texts[:-1])).as_py())
-        return Packed(list(zip(keys, values, strict=True)), size, has_twins)
+        return Packed(keys, self._values(batch.column(1), batch.columns[2:]), has_twins)
 
-    def _values(self, timestamps: Any, columns: Sequence[Any]) -> list[bytes]:
+    def _values(self, timestamps: Any, columns: Sequence[Any]) -> _Joined:
         count = len(timestamps)
         head = np.zeros(count, self._head)
         head["schema"] = self.layout.schema
@@ -132,12 +169,12 @@ class Packer:
                     head[f"f{n}"][is_null] = np.zeros(1, head.dtype[f"f{n}"])[0]
         packed = np.packbits(nulls, axis=1, bitorder="little")
         head["nulls"][:, : packed.shape[1]] = packed
-        size = head.itemsize
+        bounds = np.arange(count + 1, dtype=np.int32) * np.int32(head.itemsize)
         if not parts:
-            content = head.tobytes()
-            return [content[at : at + size] for at in range(0, count * size, size)]
-        bounds = pa.py_buffer(np.arange(count + 1, dtype=np.int32) * np.int32(size))
-        heads = pa.Array.from_buffers(pa.binary(), count, [None, bounds, pa.py_buffer(head)])
-        return _slices(
-            pc.binary_join_element_wise(heads, *parts, b"", null_handling="replace", null_replacement=b"")
+            return _Joined(head.tobytes(), bounds)
+        heads = pa.Array.from_buffers(pa.binary(), count, [None, pa.py_buffer(bounds), pa.py_buffer(head)])
+        return _joined(
+            pc.binary_join_element_wise(
+                heads, *parts, _NO_BYTES, null_handling="replace", null_replacement=b""
+            )
         )

@@ -187,6 +187,7 @@ class OnlineReader:
 
     def __init__(self, catalog: Catalog, store: OnlineStore, clock: Clock) -> None:
         self.catalog, self.store, self.clock = catalog, store, clock
+        self.is_immediate = store.is_immediate
         online = (view for view in catalog.views.values() if view.online)
         self._views = {view.name: (Layout(view), EntityKeys(view)) for view in online}
         self._plans: dict[tuple[str | tuple[str, ...], bool], _Plan] = {}

@@ -6,7 +6,7 @@ does not: LMDB (``lmdb_store``) and Redis (``redis_store``).
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -60,6 +60,14 @@ class Position:
         return cls(**json.loads(stored))
 
 
+class Batch(Protocol):
+    """Some keys with their values, which may be iterated more than once."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Pair]: ...
+
+
 @dataclass(frozen=True)
 class Changes:
     """What a materialization changes: all of it becomes visible at once.
@@ -86,6 +94,8 @@ class OnlineStore(Protocol):
     """Values of entities by view; readers see each write whole or not at all."""
 
     kind: str
+    is_immediate: bool
+    """Whether a read waits for nothing but memory."""
 
     def position(self, view: str) -> Position | None:
         """Up to where a view has been materialized; None for never."""
@@ -104,7 +114,7 @@ class OnlineStore(Protocol):
     async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
         """``read`` without blocking the event loop for longer than memory takes."""
 
-    def rebuild(self, view: str, position: Position, batches: Iterable[Sequence[Pair]]) -> int:
+    def rebuild(self, view: str, position: Position, batches: Iterable[Batch]) -> int:
         """Replace everything a view has; readers see the old values until all new ones are there.
 
         Returns:

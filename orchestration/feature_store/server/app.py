@@ -3,7 +3,7 @@
 What belongs here: routes, who may pass, the limits of a request, and what is written down about it. What does
 not: Feast's JSON (``wire``), reading features (``online``), and starting processes (``serving``).
 
-No framework: a table of nine routes needs no router, and Starlette's costs as much as the read itself.
+No framework: a table of ten routes needs no router, and Starlette's costs as much as the read itself.
 """
 
 import asyncio
@@ -31,11 +31,21 @@ from orchestration.feature_store.server.access_log import AccessLog
 from orchestration.feature_store.server.metrics import CONTENT_TYPE, Metrics
 from orchestration.feature_store.server.openapi import describe
 from orchestration.feature_store.server.pages import Page, Pages
+from orchestration.feature_store.server.predicting import (
+    Predictor,
+    Unavailable,
+    check_model,
+    encode_predictions,
+    parse_prediction,
+    prediction_columns,
+)
 from orchestration.feature_store.server.refusal import Header, Refusal
 from orchestration.feature_store.server.wire import (
     ON_DEMAND,
     Answer,
+    Plan,
     Plans,
+    Request,
     check_columns,
     encode,
     load_object,
@@ -62,7 +72,10 @@ _log = logging.getLogger("groundwork.server")
 class Reader(Protocol):
     """What reads the online store."""
 
-    async def get_online_features_async(
+    is_immediate: bool
+    """Whether a read waits for nothing but memory."""
+
+    def get_online_features(
         self,
         features: Sequence[str] | str,
         entity_rows: Mapping[str, Sequence[Any]],
@@ -70,6 +83,15 @@ class Reader(Protocol):
         full_feature_names: bool = False,
     ) -> Answer:
         """See ``OnlineReader.get_online_features``."""
+
+    async def get_online_features_async(
+        self,
+        features: Sequence[str] | str,
+        entity_rows: Mapping[str, Sequence[Any]],
+        *,
+        full_feature_names: bool = False,
+    ) -> Answer:
+        """See ``OnlineReader.get_online_features_async``."""
 
 
 class PushFault(Exception):
@@ -92,6 +114,7 @@ class Parts:
         access_log: Where requests are written down.
         facts: What the catalog tells now; the same object until that changes. Runs in a thread.
         close: Gives up what the parts hold.
+        predictor: Predicts; None where no model is declared.
     """
 
     settings: Settings
@@ -105,6 +128,7 @@ class Parts:
     access_log: AccessLog
     facts: Callable[[], Facts]
     close: Callable[[], None]
+    predictor: Predictor | None = None
 
 
 @dataclass(slots=True)
@@ -128,6 +152,7 @@ class Call:
     headers: Mapping[bytes, bytes]
 
 
+Headers = Sequence[tuple[bytes, bytes]]
 Handler = Callable[[Call], Awaitable[Reply]]
 
 
@@ -139,6 +164,8 @@ class Route:
     handler: Handler
     is_open: bool = False
     """Whether it asks for no key."""
+    at_once: Callable[[Call], Reply] | None = None
+    """What the handler does, where it needs to wait for nothing."""
 
 
 def _error(status: int, message: str, headers: Sequence[Header] = ()) -> Reply:
@@ -147,6 +174,24 @@ def _error(status: int, message: str, headers: Sequence[Header] = ()) -> Reply:
 
 class _Gone(Exception):
     """The caller has hung up."""
+
+
+_UNANSWERABLE = (EntityTypeError, RequestValueError, FeatureNameError, UnservedViewError)
+_UNAVAILABLE = (NotMaterializedError, SchemaMismatchError)
+_READ_FAULTS = (*_UNANSWERABLE, *_UNAVAILABLE)
+
+
+def _refused(fault: Exception) -> Refusal:
+    """How a read that failed is told: 422, no such answer can be; 503, not now."""
+    return Refusal(422 if isinstance(fault, _UNANSWERABLE) else 503, str(fault))
+
+
+def _told(path: str, fault: Exception) -> Reply:
+    """The answer to a request that failed; the log says why, if the caller cannot know."""
+    if isinstance(fault, Refusal):
+        return _error(fault.status, str(fault), fault.headers)
+    _log.error("a request to %s failed", path, exc_info=fault)
+    return _error(500, "the server failed; its log says why")
 
 
 class FeatureServer:
@@ -159,9 +204,12 @@ class FeatureServer:
         self._plans = Plans(parts.catalog)
         self._max_body = parts.settings.server_max_body_bytes
         self._max_rows = parts.settings.server_max_rows
-        self._document = orjson.dumps(describe(parts.catalog, parts.sources, parts.settings))
+        models = () if parts.predictor is None else parts.predictor.models
+        self._document = orjson.dumps(describe(parts.catalog, parts.sources, parts.settings, models))
+        at_once = self._get_online_features_at_once if parts.reader.is_immediate else None
         self._routes: Mapping[str, Route] = {
-            "/get-online-features": Route("POST", self._get_online_features),
+            "/get-online-features": Route("POST", self._get_online_features, at_once=at_once),
+            "/predict": Route("POST", self._predict),
             "/push": Route("POST", self._push),
             "/health": Route("GET", self._health, is_open=True),
             "/ready": Route("GET", self._ready, is_open=True),
@@ -171,6 +219,10 @@ class FeatureServer:
             "/catalog.json": Route("GET", self._catalog_json),
         }
         self._pages = Pages(parts.facts)
+        self.immediate = frozenset(
+            (route.method.encode(), path.encode()) for path, route in self._routes.items() if route.at_once
+        )
+        """Method and path of the requests that ``answer_at_once`` takes."""
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one request, or start and stop with the server."""
@@ -196,16 +248,13 @@ class FeatureServer:
     async def _answer(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         started = time.perf_counter_ns()
         path = scope["path"] if scope["path"] in self._routes else OTHER
-        call = Call(_NOBODY, b"", {})
+        call = Call(_NOBODY, b"", dict(scope["headers"]))
         try:
             reply = await self._reply(scope, receive, call)
-        except Refusal as refusal:
-            reply = _error(refusal.status, str(refusal), refusal.headers)
         except _Gone:
             return
-        except Exception:  # noqa: BLE001 (whatever failed, the caller gets an answer and the log a line)
-            _log.exception("a request to %s failed", path)
-            reply = _error(500, "the server failed; its log says why")
+        except Exception as fault:  # noqa: BLE001 (whatever failed, the caller gets an answer)
+            reply = _told(path, fault)
         headers = [
             (b"content-type", reply.content_type),
             (b"content-length", b"%d" % len(reply.body)),
@@ -213,27 +262,50 @@ class FeatureServer:
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+        self._write_down(call, path, reply, started)
+
+    def answer_at_once(self, path: str, headers: Headers, body: bytes) -> Reply:
+        """The answer to one of the ``immediate`` requests that is here to its last byte."""
+        started = time.perf_counter_ns()
+        call = Call(_NOBODY, body, dict(headers))
+        route = self._routes[path]
+        assert route.at_once is not None
+        try:
+            self._admit(route, call)
+            self._check_body(call.headers, len(body))
+            reply = route.at_once(call)
+        except Exception as fault:  # noqa: BLE001 (whatever failed, the caller gets an answer)
+            reply = _told(path, fault)
+        self._write_down(call, path, reply, started)
+        return reply
+
+    def _write_down(self, call: Call, path: str, reply: Reply, started: int) -> None:
         spent = time.perf_counter_ns() - started
         self._metrics.request(path, reply.status, spent)
         self._write_log(call.caller.name, path, reply.status, reply.rows, reply.features, spent)
 
     async def _reply(self, scope: Mapping[str, Any], receive: Receive, call: Call) -> Reply:
         """The answer to a request; ``call`` is filled in on the way, for whoever writes down what failed."""
-        call.headers = headers = dict(scope["headers"])
-        if self._access.is_open:
-            _check_host(headers)
         route = self._routes.get(scope["path"])
         if route is None:
+            if self._access.is_open:
+                _check_host(call.headers)
             raise Refusal(404, f"no such route, expected one of {', '.join(self._routes)}")
-        if route.method != scope["method"]:
+        self._admit(route, call, scope["method"])
+        if route.method == "POST":
+            call.body = await self._body(call.headers, receive)
+        return await route.handler(call)
+
+    def _admit(self, route: Route, call: Call, method: str | None = None) -> None:
+        """Find out who calls, and refuse who may not."""
+        if self._access.is_open:
+            _check_host(call.headers)
+        if method is not None and route.method != method:
             raise Refusal(405, f"expected {route.method}", [(b"allow", route.method.encode())])
         if not route.is_open:
-            call.caller = caller = self._access.caller(headers.get(b"authorization"))
+            call.caller = caller = self._access.caller(call.headers.get(b"authorization"))
             if caller.limit is not None:
                 self._check_rate(caller, caller.limit)
-            if route.method == "POST":
-                call.body = await self._body(headers, receive)
-        return await route.handler(call)
 
     def _check_rate(self, caller: Caller, limit: int) -> None:
         if self._metrics.in_this_second(caller.name, int(time.time())) > limit:
@@ -241,11 +313,11 @@ class FeatureServer:
                 429, f"more than {limit} requests of {caller.name} in a second", [(b"retry-after", b"1")]
             )
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """The body of a request.
+    def _check_body(self, headers: Mapping[bytes, bytes], size: int = 0) -> None:
+        """Check what a request says of its body, and how many bytes of it are here.
 
         Raises:
-            Refusal: 413, it is too large; 415, it says it is no JSON; 400, it came too slowly.
+            Refusal: 413, it is too large; 415, it says it is no JSON.
         """
         # A page in somebody's browser can send any other type here without asking.
         content_type = headers.get(b"content-type", b"")
@@ -254,6 +326,16 @@ class FeatureServer:
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > self._max_body:
             raise Refusal(413, f"the body has {length.decode()} bytes, expected at most {self._max_body}")
+        if size > self._max_body:
+            raise Refusal(413, f"the body has {size} bytes, expected at most {self._max_body}")
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
+        """The body of a request.
+
+        Raises:
+            Refusal: 413, it is too large; 415, it says it is no JSON; 400, it came too slowly.
+        """
+        self._check_body(headers)
         message = await receive()
         if message["type"] == "http.disconnect":
             raise _Gone
@@ -279,23 +361,52 @@ class FeatureServer:
         return bytes(body)
 
     async def _get_online_features(self, call: Call) -> Reply:
-        request = parse_request(call.body, self._max_rows)
-        plan = self._plans.plan(request, call.caller.views)
-        call.caller.check_views(plan.views)
-        columns = self._plans.columns(request, plan)
+        request, plan, columns = self._asked(call)
         try:
             answer = await self._reader.get_online_features_async(
                 plan.features, columns, full_feature_names=request.full_feature_names
             )
-        except (EntityTypeError, RequestValueError, FeatureNameError, UnservedViewError) as fault:
-            raise Refusal(422, str(fault)) from fault
-        except (NotMaterializedError, SchemaMismatchError) as fault:
-            raise Refusal(503, str(fault)) from fault
+        except _READ_FAULTS as fault:
+            raise _refused(fault) from fault
+        return self._given(request, plan, answer)
+
+    def _get_online_features_at_once(self, call: Call) -> Reply:
+        request, plan, columns = self._asked(call)
+        try:
+            answer = self._reader.get_online_features(
+                plan.features, columns, full_feature_names=request.full_feature_names
+            )
+        except _READ_FAULTS as fault:
+            raise _refused(fault) from fault
+        return self._given(request, plan, answer)
+
+    def _asked(self, call: Call) -> tuple[Request, Plan, dict[str, list[Any]]]:
+        """What a request for features asks for, and of whom."""
+        request = parse_request(call.body, self._max_rows)
+        plan = self._plans.plan(request, call.caller.views)
+        call.caller.check_views(plan.views)
+        return request, plan, self._plans.columns(request, plan)
+
+    def _given(self, request: Request, plan: Plan, answer: Answer) -> Reply:
         body, tallies = encode(answer, plan, request.entities)
         self._metrics.rows(request.rows)
         for view, statuses, columns_of_it in tallies:
             self._metrics.values(view, statuses, columns_of_it)
         return Reply(200, body, rows=request.rows, features=plan.count)
+
+    async def _predict(self, call: Call) -> Reply:
+        request = parse_prediction(call.body, self._max_rows)
+        predictor = check_model(request.model, self._parts.predictor, call.caller.models)
+        call.caller.check_model(request.model)
+        columns = prediction_columns(request, predictor)
+        try:
+            made = await predictor.predict(request.model, columns)
+        except _READ_FAULTS as fault:
+            raise _refused(fault) from fault
+        except Unavailable as fault:
+            raise Refusal(503, str(fault)) from fault
+        self._metrics.rows(request.rows)
+        return Reply(200, encode_predictions(request, made), rows=request.rows)
 
     async def _push(self, call: Call) -> Reply:
         held = load_object(call.body)
@@ -347,6 +458,7 @@ _NOBODY = Caller("-", frozenset(), frozenset(), None)
 
 ROUTES = (
     "/get-online-features",
+    "/predict",
     "/push",
     "/health",
     "/ready",

@@ -13,7 +13,7 @@ from typing import Any
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from orchestration.feature_store.server.one_write import OneWriteProtocol
+from orchestration.feature_store.server.at_once import AtOnceProtocol
 from orchestration.settings import Settings
 
 _BACKLOG = 2048
@@ -66,7 +66,7 @@ def serve(settings: Settings, make_app: Callable[[], Any]) -> None:
         port=settings.server_port,
         workers=settings.server_workers,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=AtOnceProtocol,
         ws="none",
         lifespan="on",
         access_log=False,

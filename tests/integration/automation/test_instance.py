@@ -1,8 +1,8 @@
 """Dagster's own storage: SQLite with batches or PostgreSQL, and runs that were killed."""
 
+import os
+import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from orchestration.automation.liveness import bury_dead_runs
 from orchestration.automation.local_run import run_here
 from orchestration.instance import open_instance
 from orchestration.settings import Settings
+from tests.forks import CONTEXT
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-03-01")
 SPAN = Span("2024-01-01", "2024-02-29")
@@ -128,22 +129,20 @@ def test_a_stored_event_reads_as_dagster_writes_it(tmp_path: Path) -> None:
     assert len({partition for _, partition, _ in stored[0]}) == len(DAYS.get_partition_keys())
 
 
+def die_in_a_step(settings: Settings) -> None:
+    def listener(entry: dg.EventLogEntry) -> None:
+        if entry.dagster_event_type == dg.DagsterEventType.STEP_START:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with open_instance(settings) as instance:
+        run_here(JOB, instance, settings, listener, span=SPAN)
+
+
 def test_a_killed_run_is_marked_as_failed_and_gives_its_slot_back(settings: Settings) -> None:
-    code = (
-        "import os, signal, sys; sys.path.insert(0, sys.argv[3])\n"
-        "from tests.integration.automation import test_instance as t\n"
-        "settings = t.Settings(data_dir=sys.argv[1], dagster_postgres_url=sys.argv[2] or None)\n"
-        "def listener(entry):\n"
-        "    if entry.is_dagster_event and entry.get_dagster_event().event_type_value == 'STEP_START':\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "with t.open_instance(settings) as i:\n"
-        "    t.run_here(t.JOB, i, settings, listener, span=t.SPAN)\n"
-    )
-    url = settings.dagster_postgres_url.get_secret_value() if settings.dagster_postgres_url else ""
-    killed = subprocess.run(
-        [sys.executable, "-c", code, str(settings.data_dir), url, str(Path(__file__).parents[3])], check=False
-    )
-    assert killed.returncode == -9
+    killed = CONTEXT.Process(target=die_in_a_step, args=[settings])
+    killed.start()
+    killed.join(60)
+    assert killed.exitcode == -signal.SIGKILL
     with open_instance(settings) as instance:
         (dead,) = instance.get_runs()
         assert dead.status == dg.DagsterRunStatus.STARTED

@@ -3,8 +3,10 @@
 import itertools
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -12,17 +14,17 @@ import pytest
 from orchestration.instance import open_instance
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Settings
+from orchestration.transformation import load_manifest
+from tests.forks import CONTEXT, Forked, groundwork
 from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
 from tests.water_works import WaterWorks, make_water_works
 
-GROUNDWORK = str(Path(sys.executable).with_name("groundwork"))
 
-
-def run(works: WaterWorks, *arguments: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [GROUNDWORK, "run", *arguments], env=dict(works.environment), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+def run(works: WaterWorks, name: str, *arguments: str) -> Forked:
+    """``groundwork run`` in a process of its own."""
+    return Forked(
+        groundwork, "run", *arguments, environment=works.environment, output=works.root / f"{name}.log"
+    )
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -37,64 +39,49 @@ def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[LakehouseRe
     return lake
 
 
-READER = """
-import sys, time
-from orchestration.lakehouse import LakehouseResource
-from orchestration.settings import Settings
-lake = LakehouseResource.from_settings(Settings())
-for _ in sys.stdin:
-    started = time.monotonic()
-    with lake.reader() as con:
-        count, total = con.execute("select count(*), sum(id) from s.t").fetchall()[0]
-    print(count, total, time.monotonic() - started, flush=True)
-"""
+def read_when_asked(settings: Settings, pipe: Any) -> None:
+    lake = LakehouseResource.from_settings(settings)
+    while pipe.recv():
+        started = time.monotonic()
+        with lake.reader() as con:
+            count, total = con.execute("select count(*), sum(id) from s.t").fetchall()[0]
+        pipe.send((count, total, time.monotonic() - started))
 
 
 def test_a_reader_in_another_process_neither_waits_for_a_writer_nor_sees_half_of_its_work(
     lake: LakehouseResource,
 ) -> None:
-    secret = lake.settings.lake_catalog_postgres
-    environment = {"GROUNDWORK_DATA_DIR": str(lake.settings.data_dir)}
-    if secret is not None:
-        environment["GROUNDWORK_LAKE_CATALOG_POSTGRES"] = secret.get_secret_value()
-    reader = subprocess.Popen(
-        [sys.executable, "-c", READER],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert reader.stdin is not None
-    assert reader.stdout is not None
+    here, there = CONTEXT.Pipe()
+    reader = CONTEXT.Process(target=read_when_asked, args=(lake.settings, there))
+    reader.start()
 
     def read() -> tuple[int, int]:
-        reader.stdin.write("\n")  # type: ignore[union-attr]
-        reader.stdin.flush()  # type: ignore[union-attr]
-        count, total, seconds = reader.stdout.readline().split()  # type: ignore[union-attr]
+        here.send(True)
+        assert here.poll(60)
+        count, total, seconds = here.recv()
         # A reader that waited would wait for lake_lock_timeout_seconds: a minute.
-        assert float(seconds) < 20
+        assert seconds < 20
         return int(count), int(total)
 
     before, after = (1000, sum(range(1000))), (2000, sum(range(1000)) + 1000 * 7)
-    try:
-        assert read() == before
-        with lake.transaction() as con:
-            for _ in range(2):
-                con.execute("insert into lake.s.t select 7 from range(500)")
-                assert read() == before
-        assert read() == after
-    finally:
-        reader.stdin.close()
-        reader.wait(20)
+    assert read() == before
+    with lake.transaction() as con:
+        for _ in range(2):
+            con.execute("insert into lake.s.t select 7 from range(500)")
+            assert read() == before
+    assert read() == after
+    here.send(False)
+    reader.join(20)
+    assert reader.exitcode == 0
 
 
 def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing_to_do(
     tmp_path: Path,
 ) -> None:
     works = make_water_works(tmp_path, days=5)
-    started = [run(works, "--force") for _ in range(2)]
-    outputs = [process.communicate(timeout=250)[0] for process in started]
-    assert [process.returncode for process in started] == [0, 0], outputs
+    load_manifest(works.settings)  # else both would parse the project
+    started = [run(works, name, "--force") for name in ("one", "other")]
+    assert [process.end(250) for process in started] == [0, 0], "\n".join(p.said for p in started)
     with open_instance(works.settings) as instance:
         runs = instance.get_runs()
         assert [r.status for r in runs] == [dg.DagsterRunStatus.SUCCESS] * 2
@@ -102,25 +89,23 @@ def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing
     assert len(spans) == 2 * 6
     assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(spans))
 
-    again = run(works)
-    output = again.communicate(timeout=100)[0]
-    assert again.returncode == 0
-    assert "Up to date" in output
-    assert "make ui" in output
+    script = str(Path(sys.executable).with_name("groundwork"))
+    again = subprocess.run([script, "run"], env=works.environment, capture_output=True, text=True, check=True)
+    assert "Up to date" in again.stdout
+    assert "make ui" in again.stdout
 
 
 def test_a_failed_blocking_check_stops_the_run_and_says_where_to_look(tmp_path: Path) -> None:
     works = make_water_works(tmp_path, days=1)
     deliver_readings(works.deliveries, FIRST_DAY, extra=("9001,willow,2024-01-01T05:00:00Z,4.00,open\n",))
-    process = run(works)
-    output = process.communicate(timeout=100)[0]
-    assert process.returncode == 1, output
-    assert "look at: raw/readings > Checks >" in output
-    assert "blocked by raw/readings: " in output
-    assert "stg_readings" not in output
-    again = run(works)
-    assert "Up to date" not in again.communicate(timeout=100)[0]
-    assert again.returncode == 1
+    process = run(works, "first")
+    assert process.end(100) == 1, process.said
+    assert "look at: raw/readings > Checks >" in process.said
+    assert "blocked by raw/readings: " in process.said
+    assert "stg_readings" not in process.said
+    again = run(works, "again")
+    assert again.end(100) == 1
+    assert "Up to date" not in again.said
 
 
 def _writing(instance: dg.DagsterInstance, run_ids: list[str]) -> Iterator[tuple[float, float]]:

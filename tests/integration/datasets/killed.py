@@ -1,4 +1,4 @@
-"""What processes do that are killed while they write a dataset version; imported once, forked for each."""
+"""What processes do that are killed while they write a dataset version."""
 
 from pathlib import Path
 
@@ -6,9 +6,6 @@ from orchestration.learning.datasets import building, store
 from orchestration.learning.datasets.store import DatasetStore
 from tests.integration.datasets.orders import Orders
 from tests.killing import die, then_die
-from tests.quick_duckdb import check_extensions_once
-
-check_extensions_once()
 
 
 def at_moment(moment):

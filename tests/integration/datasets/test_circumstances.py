@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from orchestration.declarations import Partition
+from orchestration.instance import open_instance
 from orchestration.learning.datasets import circumstances
 from orchestration.learning.datasets.circumstances import (
     NotYetCheckedError,
@@ -23,6 +24,7 @@ from orchestration.learning.datasets.circumstances import (
     window_filter,
 )
 from orchestration.learning.datasets.manifest import DatasetError
+from orchestration.settings import Settings
 
 KEY = dg.AssetKey(["training", "returns"])
 DAYS = Partition(frequency="daily", start="2024-01-01", timezone="Europe/Berlin")
@@ -93,7 +95,7 @@ def test_what_a_blocking_check_does_not_vouch_for_is_refused():
             check_outcomes(instance, KEY, specs(definitions), "this run")
 
 
-def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(monkeypatch):
+def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(tmp_path, monkeypatch):
     """While it goes on; what it leaves unchecked is refused at once."""
     built, waited, pauses = Event(), Event(), []
 
@@ -108,12 +110,17 @@ def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(monkeypat
         assert waited.wait(30)
         return dg.AssetCheckResult(passed=True, metadata={"measured": 4.5})
 
-    with dg.DagsterInstance.local_temp() as instance, ThreadPoolExecutor(1) as pool:
+    settings = Settings(data_dir=tmp_path)
+    with (
+        open_instance(settings) as instance,
+        open_instance(settings) as others,
+        ThreadPoolExecutor(1) as pool,
+    ):
         definitions = graph(passed=True)
         outcomes = [instance, KEY, specs(definitions), "this run"]
         dg.materialize(definitions, instance=instance)
         monkeypatch.setattr(circumstances, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
-        other = pool.submit(dg.materialize, [definitions[0], complete], instance=instance)
+        other = pool.submit(dg.materialize, [definitions[0], complete], instance=others)
         assert built.wait(30)
         with pytest.raises(NotYetCheckedError, match="complete: not evaluated since"):
             settled_check_outcomes(*outcomes, timeout_seconds=-1)

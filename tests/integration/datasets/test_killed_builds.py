@@ -1,6 +1,5 @@
 """A build that is killed leaves whole versions only, and the next one finishes its work."""
 
-import multiprocessing
 import random
 import signal
 import time
@@ -8,11 +7,9 @@ import time
 import pytest
 
 from orchestration.learning.datasets.verifying import verify
+from tests.forks import CONTEXT
 from tests.integration.datasets import killed
 from tests.integration.datasets.orders import NAME, Orders
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([killed.__name__, "pyarrow.parquet", "duckdb"])
 
 
 def check_that_readers_see_whole_versions(orders):

@@ -1,4 +1,4 @@
-"""What processes do that are killed in the middle of a materialization; imported once, forked for each."""
+"""What processes do that are killed in the middle of a materialization."""
 
 import shutil
 from pathlib import Path

@@ -1,6 +1,5 @@
 """A materialization that is killed leaves the whole old or the whole new state, and the next one finishes the work."""
 
-import multiprocessing
 import random
 import signal
 import time
@@ -12,11 +11,10 @@ from orchestration.feature_store.online.encoding import Layout
 from orchestration.feature_store.online.keys import EntityKeys
 from orchestration.feature_store.online.lmdb_store import LmdbStore
 from orchestration.feature_store.online.verification import compare
+from tests.forks import CONTEXT
 from tests.integration.feature_store import killed
 from tests.integration.feature_store.lakes import Lake
 
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([killed.__name__])
 ENTITIES = 60
 
 

@@ -6,11 +6,14 @@ import random
 import signal
 import time
 
+import hiredis
 import pytest
+import redis
 
 from orchestration.feature_store.online.encoding import SchemaMismatchError
 from orchestration.feature_store.online.keys import NO_ENTITY
 from orchestration.feature_store.online.lmdb_store import LmdbStore
+from orchestration.feature_store.online.redis_line import RedisLine
 from orchestration.feature_store.online.store import (
     Applied,
     Changes,
@@ -258,3 +261,24 @@ def test_a_writer_that_is_killed_leaves_a_whole_state(open_store, how):
         seen.add(at)
     store.rebuild("readings", position(1), [pairs(5, 1)])
     assert store.size("readings") == 5
+
+
+def test_a_lost_connection_to_redis_is_opened_again_and_a_refusal_is_told(redis_url):
+    line = RedisLine(redis_url)
+    ping = hiredis.pack_command(("PING",))
+    assert line.ask(ping * 2, 2) == [b"PONG", b"PONG"]
+    with redis.Redis.from_url(redis_url) as client:
+        client.client_kill_filter(_type="normal", skipme=True)
+    assert line.ask(ping, 1) == [b"PONG"]
+    with pytest.raises(redis.ResponseError, match="unknown command"):
+        line.ask(hiredis.pack_command(("NOSUCH",)), 1)
+    assert line.ask(ping, 1) == [b"PONG"]
+    line.close()
+    assert not RedisLine.fits("rediss://127.0.0.1:6379/0")
+    with pytest.raises(redis.ResponseError):
+        RedisLine(redis_url.replace("//", "//:wrong@")).ask(ping, 1)
+
+
+def test_redis_that_is_not_there_is_told():
+    with pytest.raises(redis.ConnectionError, match="redis at 127"):
+        RedisLine("redis://127.0.0.1:1/0").ask(b"", 0)

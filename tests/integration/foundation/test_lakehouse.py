@@ -1,8 +1,5 @@
 """The lakehouse: whole transactions, bounded waits, closed handles, time travel, stable hashes."""
 
-import os
-import subprocess
-import sys
 import threading
 
 import dagster as dg
@@ -10,6 +7,7 @@ import duckdb
 import pytest
 
 from orchestration.lakehouse import (
+    Attachment,
     LakehouseResource,
     content_hash,
     current_snapshot,
@@ -19,6 +17,7 @@ from orchestration.lakehouse import (
     table_exists,
 )
 from orchestration.settings import Settings
+from tests.forks import CONTEXT
 
 
 @pytest.fixture
@@ -132,13 +131,13 @@ def test_a_content_hash_of_no_table_is_an_error(lakehouse):
 
 
 def test_extensions_are_linked_by_many_processes_at_once_and_never_downloaded(tmp_path):
-    code = (
-        "from orchestration.settings import Settings; from orchestration.lakehouse import Attachment\n"
-        "print(Attachment(Settings()).extension_dir())"
-    )
-    environment = {**os.environ, "GROUNDWORK_DATA_DIR": str(tmp_path / "new")}
-    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(3)]
-    assert [p.wait() for p in processes] == [0, 0, 0]
+    attachment = Attachment(Settings(data_dir=tmp_path / "new"))
+    processes = [CONTEXT.Process(target=attachment.extension_dir) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
     assert len(list((tmp_path / "new").rglob("*.duckdb_extension"))) == 4
 
 

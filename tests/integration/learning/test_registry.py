@@ -1,7 +1,5 @@
 """The registry tells who served when, and shows every attempt to change what it once said."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +11,8 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import Artifact, CorruptArtifactError, write_artifact
 from orchestration.learning.events import RegistryError, Who
 from orchestration.learning.registry import Registry
-from orchestration.settings import PROJECT_DIR, Clock, Settings
+from orchestration.settings import Clock, Settings
+from tests.forks import CONTEXT
 
 ANNA = Who("anna@example.com", "It is better.", run_id="run-1")
 
@@ -150,41 +149,25 @@ def test_a_history_cut_short_whole_is_found_by_a_hash_kept_elsewhere(registry: R
     ]
 
 
-WRITER = """
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from orchestration.lakehouse import LakehouseResource
-from orchestration.learning.events import Who
-from orchestration.learning.registry import Registry
-from orchestration.settings import Clock, Settings
-
-lake = LakehouseResource.from_settings(Settings(data_dir=Path(sys.argv[1]), duckdb_threads=1))
-registry = Registry(lake, Path(sys.argv[1]) / "models", Clock(datetime(2024, 3, 1, tzinfo=UTC)))
-versions = [e.version for e in registry.versions("tides")]
-print("ready", flush=True)
-sys.stdin.readline()
-for turn in range(3):
-    registry.promote("tides", versions[(turn + int(sys.argv[2])) % 3], Who(f"writer {sys.argv[2]}", str(turn)))
-"""
+def promote_by_turns(settings: Settings, number: int, together: Any) -> None:
+    lake = LakehouseResource.from_settings(settings)
+    registry = Registry(lake, settings.models_dir, Clock(datetime(2024, 3, 1, tzinfo=UTC)))
+    versions = [e.version for e in registry.versions("tides")]
+    together.wait(60)
+    for turn in range(3):
+        registry.promote("tides", versions[(turn + number) % 3], Who(f"writer {number}", str(turn)))
 
 
 def test_writers_at_once_make_one_chain(registry: Registry, settings: Settings) -> None:
     for name in "abc":
         registry.register(made(registry, name), ANNA)
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(settings.data_dir), str(number)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=PROJECT_DIR,
-        )
-        for number in range(2)
-    ]  # fmt: skip
+    together = CONTEXT.Barrier(2)
+    writers = [CONTEXT.Process(target=promote_by_turns, args=(settings, n, together)) for n in range(2)]
     for writer in writers:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == "ready\n"
+        writer.start()
     for writer in writers:
-        writer.communicate("go\n")
-        assert writer.returncode == 0
+        writer.join(120)
+        assert writer.exitcode == 0
     assert registry.verify() == []
     assert {e.actor for e in registry.events()} == {"anna@example.com", "writer 0", "writer 1"}
 

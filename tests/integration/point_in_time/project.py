@@ -14,7 +14,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Settings
 from orchestration.transformation import dbt_environment, load_manifest
 from orchestration.transformation.engine import Engine
-from orchestration.transformation.manifest import project_args
+from orchestration.transformation.manifest import executable_manifest, project_args
 
 # A window in which nothing happened; tests put their own in its place.
 _START, _END = "1901-02-03T04:05:06+00:00", "1902-03-04T05:06:07+00:00"
@@ -80,7 +80,8 @@ def _columns(node: dict[str, Any]) -> dict[str, str]:
 
 def _run_dbt(settings: Settings, target: Path, variables: dict[str, str]) -> None:
     args = ["--log-level", "none", "--log-level-file", "none", "run", "--vars", json.dumps(variables)]
-    with Engine([*args, *project_args(settings, target)], dbt_environment(settings)) as engine:
+    args += project_args(settings, target)
+    with Engine(args, dbt_environment(settings), executable_manifest(settings)) as engine:
         for _ in engine.events():
             pass
     assert engine.succeeded, engine.error or [o for o in engine.outcomes if o.status != "success"]

@@ -3,8 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from orchestration.settings import PROJECT_DIR, Clock
+from orchestration.lakehouse import LakehouseResource
+from orchestration.settings import Clock, Settings
 from orchestration.transformation.translator import LayerTranslator
+from tests.forks import Forked
 from tests.integration.transformation.tiny_platform import Platform
 
 BUILD = ["build", "--exclude-resource-type", "unit_test"]
@@ -40,17 +40,19 @@ def project_files(platform: Platform) -> set[Path]:
     return set(platform.settings.dbt_project_dir.rglob("*"))
 
 
-def write_from_another_process(platform: Platform) -> None:
-    code = (
-        "from orchestration.settings import Settings\n"
-        "from orchestration.lakehouse import LakehouseResource\n"
-        f"s = Settings(data_dir={str(platform.settings.data_dir)!r}, lake_lock_timeout_seconds=1)\n"
-        "LakehouseResource.from_settings(s).write(lambda c: c.execute('create table raw.from_outside (i int)'))"
+def write_outside(data_dir: Path) -> None:
+    settings = Settings(data_dir=data_dir, lake_lock_timeout_seconds=1)
+    LakehouseResource.from_settings(settings).write(
+        lambda con: con.execute("create table raw.from_outside (i int)")
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT_DIR, timeout=60)
 
 
-def test_invocations_leave_no_handle_thread_variable_file_or_lock(platform: Platform) -> None:
+def write_from_another_process(platform: Platform, output: Path) -> None:
+    writer = Forked(write_outside, platform.settings.data_dir, environment=os.environ, output=output)
+    assert writer.end() == 0, writer.said
+
+
+def test_invocations_leave_no_handle_thread_variable_file_or_lock(platform: Platform, tmp_path: Path) -> None:
     dbt, files = platform.dbt, project_files(platform)
     dbt.cli(BUILD).wait()
     before = handles()
@@ -59,7 +61,7 @@ def test_invocations_leave_no_handle_thread_variable_file_or_lock(platform: Plat
     assert handles() == before
     assert project_files(platform) == files
     assert list(platform.settings.tmp_dir.glob("dbt-*")) == []
-    write_from_another_process(platform)
+    write_from_another_process(platform, tmp_path / "said")
 
 
 def test_threads_of_one_process_take_turns(platform: Platform) -> None:
@@ -114,38 +116,22 @@ def test_a_closed_stream_interrupts_the_query_and_rolls_it_back(endless: Platfor
     dbt.cli(["run", "--select", "stg_readings"]).wait()
 
 
-RUN_IN_A_PROCESS = """
-import sys
-from orchestration.settings import Settings
-from tests.integration.transformation.tiny_platform import Platform
-settings = Settings(data_dir=sys.argv[1], dbt_project_dir=sys.argv[2])
-Platform(settings).run()
-"""
+def run_a_day(data_dir: Path, dbt_project_dir: Path) -> None:
+    Platform(Settings(data_dir=data_dir, dbt_project_dir=dbt_project_dir)).run()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_terminated_run_rolls_back_and_cleans_up(endless: Platform, signum: signal.Signals) -> None:
+def test_a_terminated_run_rolls_back_and_cleans_up(
+    endless: Platform, tmp_path: Path, signum: signal.Signals
+) -> None:
     settings = endless.settings
-    arguments = [str(settings.data_dir), str(settings.dbt_project_dir)]
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN_IN_A_PROCESS, *arguments],
-        cwd=PROJECT_DIR,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if "START sql table model staged.stg_sensors" in line:
-                break
-        time.sleep(0.5)
-        process.send_signal(signum)
-        output, _ = process.communicate(timeout=30)
-    finally:
-        process.kill()
-        process.wait()
-    assert "DagsterExecutionInterruptedError" in output
+    folders = (settings.data_dir, settings.dbt_project_dir)
+    process = Forked(run_a_day, *folders, environment=os.environ, output=tmp_path / "said")
+    process.wait_for("START sql table model staged.stg_sensors")
+    time.sleep(0.5)
+    process.send(signum)
+    process.end(30)
+    assert "DagsterExecutionInterruptedError" in process.said
     assert list(settings.tmp_dir.glob("dbt-*")) == []
     assert [p for p in settings.dbt_project_dir.rglob("*") if p.name in ("target", "logs", ".user.yml")] == []
     assert endless.rows("select sensor from staged.stg_sensors") == [(7,)]

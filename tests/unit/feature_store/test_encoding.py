@@ -73,7 +73,7 @@ def pack(con, view, rows, *, at=NOON):
     names = ", ".join(["pump", "known_at", *(c.name for c in view.features)])
     packer = Packer(view)
     batches = packer.batches(con, f"(values {tuples}) t({names}) order by pump")
-    return [pair for batch in batches for pair in batch.pairs]
+    return [pair for batch in batches for pair in batch]
 
 
 def unpack(view, pairs):
@@ -156,12 +156,12 @@ def test_the_same_row_always_has_the_same_bytes(duck):
     duck.execute("update held set x = null, t = null where x % 7 = 0")
     view = make_view({"x": "bigint", "t": "varchar"})
     packer = Packer(view)
-    whole = sorted(p[1] for batch in packer.batches(duck, "held") for p in batch.pairs)
+    whole = sorted(p[1] for batch in packer.batches(duck, "held") for p in batch)
     single = sorted(
         p[1]
         for n in range(0, 3000, 500)
         for batch in packer.batches(duck, f"(from held order by rowid limit 500 offset {n})")
-        for p in batch.pairs
+        for p in batch
     )
     assert whole == single
 

@@ -23,6 +23,7 @@ from orchestration.feature_store.server import (
     FeatureServer,
     Metrics,
     Parts,
+    Predictor,
     PushFault,
     counted_views,
 )
@@ -104,8 +105,19 @@ class Shelf:
     fault: Exception | None = None
     delay: float = 0
     asked: list[Any] = field(default_factory=list)
+    is_immediate: bool = False
 
     async def get_online_features_async(
+        self,
+        features: Sequence[str] | str,
+        entity_rows: Mapping[str, Sequence[Any]],
+        *,
+        full_feature_names: bool = False,
+    ) -> Answer:
+        await asyncio.sleep(self.delay)
+        return self.get_online_features(features, entity_rows, full_feature_names=full_feature_names)
+
+    def get_online_features(
         self,
         features: Sequence[str] | str,
         entity_rows: Mapping[str, Sequence[Any]],
@@ -115,7 +127,6 @@ class Shelf:
         self.asked.append((features, dict(entity_rows)))
         if self.fault is not None:
             raise self.fault
-        await asyncio.sleep(self.delay)
         held = self.catalog.service(features) if isinstance(features, str) else None
         wanted = held.features if held else self.catalog.resolve(features)
         keys = list(dict.fromkeys(key for one in wanted for key in one.role.join_keys))
@@ -170,12 +181,14 @@ class Shop:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-def open_shop(folder: Path, **settings: Any) -> Shop:
+def open_shop(
+    folder: Path, shelf: Shelf | None = None, predictor: Predictor | None = None, **settings: Any
+) -> Shop:
     """A server under ``settings``, all of whose files are in ``folder``."""
     platform = Settings(data_dir=folder, server_access_log=folder / "access.jsonl", **settings)
-    shelf = Shelf()
+    shelf = shelf or Shelf()
     sources = frozenset({"orders", "returns"})
-    access = Access(platform, list(CATALOG.views), sources)
+    access = Access(platform, list(CATALOG.views), sources, predictor.models if predictor else ())
     metrics = Metrics(folder / "counters", 1, ROUTES, counted_views(CATALOG), sorted(sources))
     access_log = AccessLog(platform.server_access_log)
     shop: Shop
@@ -189,7 +202,7 @@ def open_shop(folder: Path, **settings: Any) -> Shop:
     parts = Parts(
         settings=platform, catalog=CATALOG, reader=shelf, unready=lambda: shop.unready, push=push,
         sources=sources, access=access, metrics=metrics, access_log=access_log,
-        facts=lambda: shop.facts, close=lambda: None,
+        facts=lambda: shop.facts, close=lambda: None, predictor=predictor,
     )  # fmt: skip
     shop = Shop(FeatureServer(parts), shelf, folder / "access.jsonl", metrics, access_log)
     return shop
