@@ -8,7 +8,6 @@ old one ends with it. What belongs here: that. What does not: scoring (``predict
 import logging
 import threading
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +90,7 @@ class Champions:
                     self._standings = {name: _Standing(None, _NOBODY) for name in self._specs}
                     return
                 self._con = self._lakehouse.open(read_only=True)
+                self._con.execute("set threads = 1")  # requests need the others
             snapshot = current_snapshot(self._con)
             if snapshot == self._snapshot:
                 return
@@ -115,8 +115,7 @@ class Champions:
     def _forget(self) -> None:
         con, self._con, self._snapshot = self._con, None, -1
         if con is not None:
-            with closing(con):
-                pass
+            con.close()
 
     def _standing(self, spec: ModelSpec, held: _Standing | None, events: list[Event]) -> _Standing:
         champion = champion_of(events, spec.name)
