@@ -54,7 +54,7 @@ class Champions:
         self._standings: Mapping[str, _Standing] = {}
         self._con: duckdb.DuckDBPyConnection | None = None
         self._snapshot = -1
-        self._stop = threading.Event()
+        self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -68,7 +68,8 @@ class Champions:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self._forget()
+        with self._lock:
+            self._forget()
 
     def current(self, model: str) -> ServedModel:
         """The champion that serves now.
@@ -83,7 +84,11 @@ class Champions:
         return standing.model
 
     def look(self) -> None:
-        """Take in what has changed in the registry; what cannot be read changes nothing."""
+        """Take in what has changed in the registry; what cannot be read changes nothing. Safe in threads."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         try:
             if self._con is None:
                 if not self._lakehouse.attachment.exists:
