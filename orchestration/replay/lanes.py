@@ -12,7 +12,6 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from orchestration.automation.retraining.decisions import DecisionLog
 from orchestration.automation.retraining.evaluating import Flights, evaluate
@@ -30,13 +29,14 @@ from orchestration.learning.predictions.outcomes import record_outcomes
 from orchestration.learning.predictions.scoring import predictions_of
 from orchestration.learning.predictions.table import replace_batch
 from orchestration.learning.registry import Registry
-from orchestration.learning.spec import ModelSpec
+from orchestration.learning.spec import PREDICTION_COLUMNS, ModelSpec
 from orchestration.learning.splitting import SplitError
 from orchestration.learning.training import Code
 from orchestration.replay.history import History, name_of
 from orchestration.settings import Clock, Settings
 from orchestration.sql import literal
 
+MODE = "batch"
 WEEKS = f"{LAKE}.replay.weeks"
 _CHECKS: Mapping[str, bool | None] = {"recorded history": True}
 """What is replayed has passed its checks when it was made."""
@@ -232,7 +232,7 @@ class Lane:
                 raise
             return None, False, str(fault)
         registry.register(artifact, who)
-        judged = judge_challenger(
+        judge_challenger(
             self._spec, registry, artifact.version, lambda _, version: self._ground.history.open(version),
             _CHECKS, now, self._ground.code, who, self._quiet,
             forced=None if decision is None else decision.forced,
@@ -240,7 +240,6 @@ class Lane:
         words, event = decide(name, registry, who)
         promoted = event is not None and event.version == artifact.version and event.happened_at == now
         self._ground.log(f"{now:%Y-%m-%d} {self.plan.name}: {reason}: {words}")
-        del judged
         return artifact.version, promoted, reason
 
     def _quiet(self, line: str) -> None:
@@ -250,9 +249,10 @@ class Lane:
         model = opened(registry.artifact(self._spec.name, version))
         rows = self._ground.history.between(start, end)
         spec = self._spec
-        missing = [name for name in spec.prediction_columns if name not in rows.column_names]
-        made = predictions_of(spec, model, _with_nulls(rows, missing, spec), start, 0, name_of(start))
-        replace_batch(self.lakehouse, spec, made, start, end)
+        for name in spec.prediction_columns.keys() - PREDICTION_COLUMNS.keys() - set(rows.column_names):
+            rows = rows.append_column(name, pa.nulls(rows.num_rows))  # kept of the spine; no model reads it
+        made = predictions_of(spec, model, rows, start, 0, name_of(start), MODE)
+        replace_batch(self.lakehouse, spec, made, start, end, MODE)
 
     def _record(self, week: Week) -> None:
         trained = literal(week.trained)
@@ -265,21 +265,3 @@ class Lane:
             )
 
         self.lakehouse.write(work)
-
-
-def _with_nulls(rows: pa.Table, missing: Sequence[str], spec: ModelSpec) -> pa.Table:
-    """The rows with a column of nulls for each that predictions keep and the training set lacks."""
-    told = {"prediction_id", "predicted_at", "model_version", "dataset_version", "snapshot_id", "score",
-            "decision", "mode", "run_id", "prediction_at"}  # fmt: skip
-    for name in missing:
-        if name not in told:
-            rows = rows.append_column(name, pa.nulls(rows.num_rows))
-    del spec
-    return rows
-
-
-def scored(spec: ModelSpec, registry: Registry, version: str, rows: pa.Table) -> pa.ChunkedArray:
-    """The scores of rows by a version."""
-    return pc.cast(
-        pa.chunked_array([opened(registry.artifact(spec.name, version)).scorer.score(rows)]), pa.float64()
-    )

@@ -23,7 +23,7 @@ from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.training import Code, train
 from orchestration.monitoring.watching import Watcher
-from orchestration.replay.history import History, ReplayError, weeks
+from orchestration.replay.history import Cut, History, ReplayError, weeks
 from orchestration.replay.lanes import Ground, Lane, Week, plans
 from orchestration.settings import Settings
 
@@ -143,21 +143,20 @@ def _watch(
     before: datetime,
     now: datetime,
 ) -> None:
-    """Measure the windows that the triggers look at: of the last days, each as it was at its midnight."""
-    declared = spec.declared.retrain
-    days = declared.drift.of if declared.drift is not None else 1
-    for back in range(days - 1, -1, -1):
-        at = now - timedelta(days=back)
-        if at <= before:
-            continue
-        watcher = Watcher(
-            spec, registry, lakehouse, catalog, lambda _, version: history.open(version), at, "replay",
-            lambda _: None,
-        )  # fmt: skip
-        if declared.drift is not None:
-            watcher.drift(watcher.last_day, together=False)
-        if declared.performance is not None and not back:
-            watcher.performance(watcher.last_day)
+    """Measure the windows that the triggers look at now: of drift those of the last days since ``before``."""
+    retrain = spec.declared.retrain
+
+    def open_dataset(name: str, version: str) -> Cut:
+        del name
+        return history.open(version)
+
+    watcher = Watcher(spec, registry, lakehouse, catalog, open_dataset, now, "replay", lambda _: None)
+    if retrain.drift is not None:
+        count = min(retrain.drift.of, round((now - before) / timedelta(days=1)))
+        days = [watcher.last_day - timedelta(days=back) for back in reversed(range(count))]
+        watcher.drift(days, together=False)
+    if retrain.performance is not None:
+        watcher.performance([watcher.last_day])
 
 
 def _begin(folder: Path, facts: list[Any]) -> None:

@@ -102,7 +102,7 @@ def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(tmp_path,
     def pause(seconds):
         pauses.append(seconds)
         waited.set()
-        time.sleep(0.01)
+        time.sleep(0.2)
 
     @dg.asset_check(asset=KEY, name="complete", blocking=True)
     def complete():

@@ -171,8 +171,8 @@ def check_that_it_is_rebuilt_the_same(works, version):
 def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
     features = "select pump, known_at, readings_6h, mean_pressure_6h from features.pump_pressure"
     late = (
-        "9001,alder,2024-01-08T22:00:00Z,5.00,open\n",  # still counts when it becomes known
-        "9002,alder,2024-01-08T12:00:00Z,9.00,open\n",  # no longer does
+        "9991,alder,2024-01-08T22:00:00Z,5.00,open\n",  # still counts when it becomes known
+        "9992,alder,2024-01-08T12:00:00Z,9.00,open\n",  # no longer does
     )
     with dg.DagsterInstance.ephemeral() as instance:
         assert materialize(works, instance).success
@@ -180,9 +180,9 @@ def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
         first = DatasetVersion.open("low_pressure_training_set", settings=works.settings)
         deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=7), extra=late)
         assert materialize(works, instance, last="2024-01-09").success
-        known = "select reading_id, known_at from staged.stg_readings where reading_id > 9000 order by all"
+        known = "select reading_id, known_at from staged.stg_readings where reading_id > 9990 order by all"
         delivered_at = datetime(2024, 1, 9, tzinfo=UTC)
-        assert rows(works, known) == [(9001, delivered_at), (9002, delivered_at)]
+        assert rows(works, known) == [(9991, delivered_at), (9992, delivered_at)]
         new = set(rows(works, features))
         assert old <= new
         added = {known_at for pump, known_at, *_ in new - old if pump == "alder"}
