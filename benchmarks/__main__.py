@@ -13,8 +13,10 @@ from benchmarks import (
     against_feast,
     concurrency,
     day,
+    drift,
     graph,
     join,
+    monitoring,
     online,
     parity,
     predict,
@@ -38,10 +40,12 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "parity": parity.run,
     "concurrency": concurrency.run,
     "promotion": promotion.run,
+    "drift": drift.run,
+    "monitoring": monitoring.run,
     "triggers": triggers.run,
     "scoring": scoring.run,
 }
-LONG = frozenset({"parity", "concurrency", "promotion", "triggers"})
+LONG = frozenset({"parity", "concurrency", "promotion", "drift", "triggers"})
 """Parts that run only by name: a year by moments, a minute of clients a store, simulated worlds."""
 DEFAULT = [name for name in PARTS if name not in LONG]
 
@@ -78,7 +82,7 @@ def main(
     seconds: float,
     which: tuple[str, ...],
 ) -> None:
-    """Measure WHICH comparisons; by default all but parity, concurrency, promotion and triggers."""
+    """Measure WHICH comparisons; by default all but parity, concurrency, promotion, drift and triggers."""
     with tempfile.TemporaryDirectory(prefix="groundwork-bench-") as temporary:
         place = (folder or Path(temporary)).absolute()
         walk = partial(parity.run, days=days, moments=moments, start=start.replace(tzinfo=UTC), lake=lake)

@@ -34,10 +34,10 @@ GroupMetric = Literal[
 class DriftWatch(Declared):
     """When a column counts as drifted: by a large effect that is surely no chance."""
 
-    window: Days = timedelta(days=7)
+    window: Days = timedelta(days=14)
     psi: Positive = 0.25
     """The least population stability index that is an alarm."""
-    significance: Significance = 0.001
+    significance: Significance = 0.01
     """How often any column at all may be called drifted in a window when none is."""
     min_rows: Count = 1000
     """Fewer predictions in a window are too few to tell."""

@@ -125,7 +125,7 @@ def check_that_it_is_watched(works, evaluations):
     assert told["no_drift"].startswith("96 predictions, of which at least 1,000 are needed")
     window = "select model, window_start, window_end, rows from monitoring.drift where role = 'score'"
     assert rows(works, window) == [
-        ("low_pressure", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 9, tzinfo=UTC), 96)
+        ("low_pressure", datetime(2023, 12, 26, tzinfo=UTC), datetime(2024, 1, 9, tzinfo=UTC), 96)
     ]
 
 
