@@ -3,6 +3,7 @@
 Imported by ``tests.forks``' server and by ``tests.crash_runner``, not by tests.
 """
 
+import gc
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,3 +29,8 @@ check_extensions_once()
 read_migrations_once()
 with TemporaryDirectory() as _folder, open_instance(Settings(data_dir=Path(_folder))):
     pass  # for Dagster to read its migrations
+
+# As the command line does for a run.
+gc.collect()
+gc.freeze()
+gc.set_threshold(200_000, 50, 100)

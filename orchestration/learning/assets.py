@@ -47,7 +47,8 @@ class Ground:
     """What models stand on, told by whoever builds the definitions.
 
     ``open_dataset`` gives a version of a training set by names, ``latest`` being the newest; ``dataset_key``
-    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from.
+    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from;
+    ``code`` is what a model would be trained by.
     """
 
     settings: Settings
@@ -55,7 +56,7 @@ class Ground:
     open_dataset: Callable[[str, str], "Dataset"]
     dataset_key: Callable[[str], dg.AssetKey]
     inputs: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]]
-    code: Callable[[], "Code"]
+    code: Callable[[ModelSpec], "Code"]
     watches: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]] = lambda _: ()
     """Checks of what serves: none may have failed, but before anything has served none is evaluated."""
 
@@ -144,7 +145,7 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
 
         dataset = ground.open_dataset(spec.table.name, config.dataset_version)
         root = ground.settings.models_dir
-        artifact, _ = train(spec, dataset, root, ground.code(), context.log.info)
+        artifact, _ = train(spec, dataset, root, ground.code(spec), context.log.info)
         event = ground.registry(lakehouse).register(artifact, _who(context, config.reason))
         told = artifact.manifest
         curve = told["calibration_curve"]
@@ -272,7 +273,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             checks_hold(context.instance, ground.inputs(spec))
             | watches_hold(context.instance, ground.watches(spec)),
             ground.clock.now(),
-            ground.code(),
+            ground.code(spec),
             _who(context, "evaluated"),
             context.log.info,
             forced=config.forced,
