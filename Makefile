@@ -6,7 +6,7 @@ STAMP   := $(VENV)/.installed
 UV      := 0.13.8
 
 .DEFAULT_GOAL := run
-.PHONY: run ui serve test lint bench clean install
+.PHONY: run ui serve replay test lint bench clean install
 
 run: $(STAMP)  ## Materialize the whole graph with every check
 	@$(BIN)/groundwork run $(ARGS)
@@ -16,6 +16,9 @@ ui: $(STAMP)  ## Serve the UI on http://127.0.0.1:3000
 
 serve: $(STAMP)  ## Serve features on http://127.0.0.1:6567
 	@$(BIN)/groundwork serve $(ARGS)
+
+replay: $(STAMP)  ## Walk the clock through recorded history, retraining as the triggers decide
+	@$(BIN)/groundwork replay $(ARGS)
 
 test: $(STAMP)  ## Run every test
 	@$(BIN)/pytest $(ARGS)

@@ -17,10 +17,12 @@ from benchmarks import (
     join,
     online,
     parity,
+    predict,
     promotion,
     scoring,
     server,
     stock,
+    triggers,
 )
 from benchmarks.report import MissingError, Row, show
 
@@ -32,13 +34,15 @@ PARTS: dict[str, Callable[..., list[Row]]] = {
     "online": online.run,
     "server": server.run,
     "feast": against_feast.run,
+    "predict": predict.run,
     "parity": parity.run,
     "concurrency": concurrency.run,
     "promotion": promotion.run,
+    "triggers": triggers.run,
     "scoring": scoring.run,
 }
-LONG = frozenset({"parity", "concurrency", "promotion"})
-"""Parts that run only by name: a year moment by moment, a minute of clients a store, simulated pairs."""
+LONG = frozenset({"parity", "concurrency", "promotion", "triggers"})
+"""Parts that run only by name: a year by moments, a minute of clients a store, simulated worlds."""
 DEFAULT = [name for name in PARTS if name not in LONG]
 
 
@@ -74,7 +78,7 @@ def main(
     seconds: float,
     which: tuple[str, ...],
 ) -> None:
-    """Measure WHICH comparisons; by default all but parity, concurrency and promotion."""
+    """Measure WHICH comparisons; by default all but parity, concurrency, promotion and triggers."""
     with tempfile.TemporaryDirectory(prefix="groundwork-bench-") as temporary:
         place = (folder or Path(temporary)).absolute()
         walk = partial(parity.run, days=days, moments=moments, start=start.replace(tzinfo=UTC), lake=lake)

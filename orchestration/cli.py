@@ -58,6 +58,19 @@ def run(partition: str | None, first: str | None, last: str | None, select: str 
 
 
 @main.command()
+@click.option("--model", help="The model; default: every declared one.")
+def replay(model: str | None) -> None:
+    """Walk the clock through recorded history: when would have been trained, and what for?"""
+    from orchestration.replay_command import FAULTS, replay_command  # noqa: PLC0415
+
+    try:
+        code = replay_command(Settings(), model)
+    except FAULTS as fault:
+        raise click.ClickException(str(fault)) from fault
+    sys.exit(code)
+
+
+@main.command()
 @click.option("--port", default=3000, show_default=True, help="Port on 127.0.0.1.")
 def ui(port: int) -> None:
     """Serve Dagster's UI, with its daemon, on 127.0.0.1."""

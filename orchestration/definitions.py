@@ -33,11 +33,14 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import build_model_assets, retraining_ages
 from orchestration.learning.datasets import DatasetStore, build_dataset_asset, needed_snapshots
 from orchestration.learning.predictions import build_prediction_assets
+from orchestration.learning.serving.assets import build_online_prediction_assets, build_prediction_sensor
 from orchestration.learning.spec import build_models
 from orchestration.learning.wiring import make_ground
+from orchestration.model_definition import model_definition
 from orchestration.monitoring.assets import build_monitoring_assets, skew_check
 from orchestration.project import Project, read_project
 from orchestration.quality import build_contract_checks, build_quality_report, load_contracts
+from orchestration.retraining import retraining_of
 from orchestration.settings import Settings
 from orchestration.transformation import DbtResource, build_layer_assets, compile_models
 
@@ -89,9 +92,12 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         for table in declarations.training_sets
     ]
     ground = replace(
-        make_ground(declarations, settings, clock, check_specs), watches=lambda spec: [skew_check(spec)]
+        make_ground(declarations, settings, clock, check_specs, partial(model_definition, project)),
+        watches=lambda spec: [skew_check(spec)],
     )
-    ages = retraining_ages(learned)
+    asked = build_online_prediction_assets(learned, settings.prediction_log_dir)
+    retraining = retraining_of(project, learned, ground, catalog)
+    ages = retraining_ages(learned) | retraining.ages
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
         [
@@ -103,6 +109,8 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 learned, ground, catalog, {table.name: table for table in declarations.feature_views}
             ),
             *build_monitoring_assets(learned, ground, catalog),
+            *asked,
+            *retraining.assets,
             *online_assets,
             build_quality_report(contracts, settings, clock),
             build_maintenance(settings, partial(needed_snapshots, DatasetStore(settings.datasets_dir))),
@@ -111,7 +119,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=build_jobs(key for asset in landing for key in asset.keys),
+        jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining.jobs],
         schedules=build_schedules(declarations, settings, clock),
         sensors=[
             *build_landing_sensors(
@@ -122,7 +130,19 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 if online_assets
                 else []
             ),
+            *(
+                [
+                    build_prediction_sensor(
+                        asked,
+                        settings.prediction_log_dir,
+                        sensor_status(settings.environment, "automation"),
+                    )
+                ]
+                if asked
+                else []
+            ),
             build_automation_sensor(settings),
+            *retraining.sensors,
             build_alert_sensor(settings),
         ],
         resources={

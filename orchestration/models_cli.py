@@ -93,3 +93,21 @@ def verify_models(head: str | None) -> None:
     with _told() as command:
         whole = command.verify_command(Settings(), head)
     sys.exit(0 if whole else 1)
+
+
+@models.command("retrain")
+@click.argument("model")
+@click.option("--reason", required=True, help="Why; the log of decisions keeps it.")
+def retrain_model(model: str, reason: str) -> None:
+    """Ask for MODEL to be trained again; its sensor sees that at its next tick."""
+    with _told() as command:
+        command.retrain_command(Settings(), model, reason)
+
+
+@models.command("decisions")
+@click.argument("model")
+@click.option("--all", "with_quiet", is_flag=True, help="Also those in which no trigger was in alarm.")
+def model_decisions(model: str, with_quiet: bool) -> None:
+    """Show when MODEL was to be trained again, why, and what held that back."""
+    with _told() as command:
+        command.decisions_command(Settings(), model, with_quiet=with_quiet)

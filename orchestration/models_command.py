@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
+from orchestration.automation.retraining.decisions import DecisionLog
 from orchestration.declarations import DeclarationError
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import CorruptArtifactError
@@ -172,3 +173,37 @@ def verify_command(settings: Settings, expected_head: str | None) -> bool:
     head = events[-1].hash if events else "none"
     console.print(f"{len(events)} events, the newest of hash {head}: {len(faults)} faults")
     return not faults
+
+
+def open_decisions(settings: Settings) -> DecisionLog:
+    """The log of decisions of the project that the settings name, on its clock."""
+    return DecisionLog(LakehouseResource.from_settings(settings), read_project(settings).clock)
+
+
+def retrain_command(settings: Settings, model: str, reason: str) -> None:
+    """Write down that somebody wants a model trained again.
+
+    Raises:
+        RegistryError: No version of it serves: its sensor does not look at it before.
+    """
+    if open_registry(settings).champion(model) is None:
+        raise RegistryError(
+            f"{model}: found no champion, expected one: the first comes from a run of the graph"
+        )
+    made = open_decisions(settings).ask(model, getpass.getuser(), reason)
+    _terminal().print(f"{model}: request {made.id} is written down; the sensor retrain_{model} decides on it")
+
+
+def decisions_command(settings: Settings, model: str, *, with_quiet: bool) -> None:
+    """Print the decisions on a model's triggers."""
+    found = open_decisions(settings).decisions(model)
+    table = _table("at (UTC)", "decision", "what", "triggers", "why")
+    for decision in found:
+        if with_quiet or decision.outcome != "quiet":
+            table.add_row(
+                f"{decision.decided_at:%Y-%m-%d %H:%M}", decision.id, decision.outcome,
+                ", ".join(decision.triggers), decision.reason,
+            )  # fmt: skip
+    console = _terminal()
+    console.print(table)
+    console.print(f"{len(found)} decisions, {sum(d.outcome == 'fired' for d in found)} trainings")

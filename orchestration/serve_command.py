@@ -33,6 +33,8 @@ from orchestration.feature_store.server import (
 from orchestration.feature_store.views import Catalog, build_catalog
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.pushes import deliver_push, pushable_sources
+from orchestration.learning.spec import build_models
+from orchestration.model_serving import open_serving
 from orchestration.project import read_project
 from orchestration.settings import Settings
 from orchestration.transformation import DbtParseError
@@ -52,9 +54,8 @@ def serve_command(settings: Settings) -> None:
     check_exposure(settings)
     # Faults are told here, once; each process reads the project for itself.
     project = read_project(settings)
-    Access(
-        settings, build_catalog(project.declarations).views, pushable_sources(project.declarations, settings)
-    )
+    catalog, sources = build_catalog(project.declarations), pushable_sources(project.declarations, settings)
+    Access(settings, catalog.views, sources, build_models(project.declarations, catalog))
     settings.tmp_dir.mkdir(parents=True, exist_ok=True)
     counters = settings.tmp_dir / f"server-{secrets.token_hex(8)}.counters"
     try:
@@ -68,8 +69,10 @@ def make_server(settings: Settings, counters: Path) -> FeatureServer:
     project = read_project(settings)
     catalog = build_catalog(project.declarations)
     sources = pushable_sources(project.declarations, settings)
-    access = Access(settings, catalog.views, sources)
+    access = Access(settings, catalog.views, sources, build_models(project.declarations, catalog))
     store, live = open_online_store(settings), LiveCatalog(project, catalog)
+    reader = OnlineReader(catalog, store, project.clock)
+    serving = open_serving(project, catalog, reader)
 
     def push(source: str, columns: Mapping[str, list[Any]]) -> str:
         try:
@@ -79,13 +82,15 @@ def make_server(settings: Settings, counters: Path) -> FeatureServer:
 
     def close() -> None:
         live.close()
+        if serving is not None:
+            serving.close()
         store.close()
 
     return FeatureServer(
         Parts(
             settings=settings,
             catalog=catalog,
-            reader=OnlineReader(catalog, store, project.clock),
+            reader=reader,
             unready=partial(unready, catalog, store),
             push=push,
             sources=frozenset(sources),
@@ -94,6 +99,7 @@ def make_server(settings: Settings, counters: Path) -> FeatureServer:
             access_log=AccessLog(settings.server_access_log),
             facts=live.facts,
             close=close,
+            predictor=serving,
         )
     )
 

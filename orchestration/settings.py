@@ -160,6 +160,21 @@ class Settings(BaseSettings):
             raise ValueError("server_tls_certificate and server_tls_key go together")
         return self
 
+    def under(self, folder: Path) -> Self:
+        """The same settings for everything that is written locally under another folder.
+
+        Not ``model_copy``: it would keep the places that have been looked up already.
+        """
+        return type(self)(
+            **{
+                **{name: getattr(self, name) for name in type(self).model_fields},
+                "data_dir": folder,
+                "lake_catalog_postgres": None,
+                "lake_data_path": None,
+                "dataset_dir": None,
+            }
+        )
+
     @cached_property
     def lake_dir(self) -> Path:
         """Folder of the embedded lakehouse."""
@@ -174,6 +189,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Folder of the models' artifacts."""
         return self.data_dir / "models"
+
+    @cached_property
+    def prediction_log_dir(self) -> Path:
+        """Folder in which servers write predictions down until they are landed."""
+        return self.data_dir / "predictions"
 
     @cached_property
     def datasets_dir(self) -> Path:

@@ -19,6 +19,8 @@ ALL_ASSETS = "all_assets"
 DAILY = "daily"
 MAINTENANCE = "lakehouse_maintenance"
 OPERATIONS = "operations"
+RETRAINING = "retraining"
+"""Group of the assets that tell what came of a model's own job."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def build_jobs(landing: Iterable[dg.AssetKey]) -> list[UnresolvedAssetJobDefinit
     return [
         dg.define_asset_job(
             ALL_ASSETS,
-            selection=dg.AssetSelection.all() - dg.AssetSelection.groups(OPERATIONS),
+            selection=dg.AssetSelection.all() - dg.AssetSelection.groups(OPERATIONS, RETRAINING),
             description="The whole graph with every check, for one partition or a range of them.",
         ),
         dg.define_asset_job(

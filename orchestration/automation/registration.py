@@ -11,15 +11,15 @@ import dagster as dg
 
 from orchestration.settings import Environment
 
-Trigger = Literal["daily", "landing", "automation", "alerts", "maintenance"]
+Trigger = Literal["daily", "landing", "automation", "alerts", "maintenance", "retraining"]
 TRIGGERS: tuple[Trigger, ...] = get_args(Trigger)
 
 RUNNING: Mapping[Environment, Mapping[Trigger, bool]] = {
     # On a laptop nothing starts by itself.
-    "local": {"daily": False, "landing": False, "automation": False, "alerts": False, "maintenance": False},
+    "local": dict.fromkeys(TRIGGERS, False),
     # Staging does the work and tells nobody.
-    "staging": {"daily": True, "landing": True, "automation": True, "alerts": False, "maintenance": True},
-    "production": {"daily": True, "landing": True, "automation": True, "alerts": True, "maintenance": True},
+    "staging": {**dict.fromkeys(TRIGGERS, True), "alerts": False},
+    "production": dict.fromkeys(TRIGGERS, True),
 }
 
 

@@ -101,8 +101,8 @@ class PerformanceTrigger(Declared):
     """Retrains when the primary metric's confidence bound is worse than expected by ``loss``."""
 
     loss: Positive
-    window: Duration = timedelta(days=14)
     min_rows: Count = 1000
+    """With a label, in the window that is watched."""
 
 
 class DriftTrigger(Declared):
@@ -110,8 +110,6 @@ class DriftTrigger(Declared):
 
     alarms: Count = 3
     of: Count = 5
-    psi: Positive = 0.25
-    significance: Annotated[float, Field(gt=0, lt=0.5)] = 0.001
     min_rows: Count = 1000
     importance: Share = 0.1
     """Share of the model's importance that the drifted features must hold together."""

@@ -76,9 +76,21 @@ class LakehouseResource(DuckDBResource):
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
         """Close what the run's steps have shared."""
+        self._close_shared()
+
+    def _close_shared(self) -> None:
         shared, self._of_run = self._of_run, None
         for con in (shared or {}).values():
             con.close()
+
+    @contextmanager
+    def kept_open(self) -> Iterator[None]:
+        """Inside it connections share what is open, as the steps of a run do."""
+        self._of_run = {}
+        try:
+            yield
+        finally:
+            self._close_shared()
 
     def open(self, *, read_only: bool = False, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
         """An open connection, a session of its own; the caller closes it."""

@@ -47,7 +47,8 @@ class Ground:
     """What models stand on, told by whoever builds the definitions.
 
     ``open_dataset`` gives a version of a training set by names, ``latest`` being the newest; ``dataset_key``
-    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from.
+    is the asset that makes them; ``inputs`` are the blocking checks of all that a training set is made from;
+    ``code`` is what a model would be trained by.
     """
 
     settings: Settings
@@ -55,7 +56,7 @@ class Ground:
     open_dataset: Callable[[str, str], "Dataset"]
     dataset_key: Callable[[str], dg.AssetKey]
     inputs: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]]
-    code: Callable[[], "Code"]
+    code: Callable[[ModelSpec], "Code"]
     watches: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]] = lambda _: ()
     """Checks of what serves: none may have failed, but before anything has served none is evaluated."""
 
@@ -144,7 +145,7 @@ def _challenger(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
 
         dataset = ground.open_dataset(spec.table.name, config.dataset_version)
         root = ground.settings.models_dir
-        artifact, _ = train(spec, dataset, root, ground.code(), context.log.info)
+        artifact, _ = train(spec, dataset, root, ground.code(spec), context.log.info)
         event = ground.registry(lakehouse).register(artifact, _who(context, config.reason))
         told = artifact.manifest
         curve = told["calibration_curve"]
@@ -210,7 +211,7 @@ def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) 
 
 
 def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """As ``checks_hold``, without the checks that were never evaluated; None for one whose run ended before."""
+    """As ``checks_hold``, without checks never evaluated; None for one whose run ended before it."""
 
     def latest(key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
         for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
@@ -257,10 +258,13 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         config: JudgementConfig,
         lakehouse: dg.ResourceParam[LakehouseResource],
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+        from orchestration.learning.gate import Shadow  # noqa: PLC0415
         from orchestration.learning.judging import judge_challenger  # noqa: PLC0415
+        from orchestration.learning.predictions.table import shadow_of  # noqa: PLC0415
 
         registry = ground.registry(lakehouse)
         version = trained_version(context.instance, spec)
+        told = None if spec.declared.gate.shadow is None else shadow_of(lakehouse, spec, version)
         judged = judge_challenger(
             spec,
             registry,
@@ -269,10 +273,11 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             checks_hold(context.instance, ground.inputs(spec))
             | watches_hold(context.instance, ground.watches(spec)),
             ground.clock.now(),
-            ground.code(),
+            ground.code(spec),
             _who(context, "evaluated"),
             context.log.info,
             forced=config.forced,
+            shadow=None if told is None else Shadow(*told),
         )
         yield dg.MaterializeResult(
             metadata={

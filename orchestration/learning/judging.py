@@ -9,7 +9,7 @@ from datetime import datetime
 
 from orchestration.learning.contest import Contest, hold_contest
 from orchestration.learning.events import Event, Who
-from orchestration.learning.gate import GateResult, Situation, judge, passed
+from orchestration.learning.gate import GateResult, Shadow, Situation, judge, passed
 from orchestration.learning.model import ServedModel, opened
 from orchestration.learning.plots import calibration_png
 from orchestration.learning.registry import Registry
@@ -48,6 +48,7 @@ def judge_challenger(
     log: Callable[[str], None],
     *,
     forced: str | None = None,
+    shadow: Shadow | None = None,
 ) -> Judged:
     """Judge a registered version on the newest rows of the dataset version that it was trained on.
 
@@ -62,6 +63,7 @@ def judge_challenger(
         who: Who judges.
         log: Takes progress.
         forced: What forces a retrain that need not be better.
+        shadow: How long the challenger has scored beside the champion, if it has.
 
     Raises:
         RegistryError: The version is not registered.
@@ -84,7 +86,7 @@ def judge_challenger(
         return opened(made)
 
     contest = hold_contest(spec, parts.evaluation, challenger, champion, baseline)
-    results = judge(spec, contest, Situation(checks, now, forced))
+    results = judge(spec, contest, Situation(checks, now, forced, shadow))
     for result in results:
         log(f"{'passed' if result.passed else 'failed'} {result.name}: {result.description}")
     verdict = {

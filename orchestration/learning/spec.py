@@ -313,6 +313,10 @@ class _Resolution:
     ) -> Spine | None:
         declared = self._declared.predict
         if declared is None:
+            if self._declared.gate.shadow is not None:
+                self._model_fault(
+                    "gate.shadow", self._declared.gate.shadow, "predict too: who is to predict?"
+                )
             return None
         by_name = {t.name: t for t in self._declarations.layer("training") if t.meta.spine is not None}
         found = by_name.get(declared.spine)

@@ -6,7 +6,7 @@ does not: whether it may serve (``gate``), or when it is trained.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,11 +58,15 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Code:
-    """What trained a model: the commit, whether files differed from it, and the lock file's hash."""
+    """What trained a model: the commit, whether files differed from it, and the lock file's hash.
+
+    ``definition`` has a hash of each thing that defines the model, such as its feature SQL.
+    """
 
     commit: str | None
     dirty: bool
     lock_sha256: str | None
+    definition: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

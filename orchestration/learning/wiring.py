@@ -4,7 +4,7 @@ What belongs here: from a read project to a ``Ground``. What does not: the asset
 rows is imported when it is called.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def make_ground(
-    declarations: Declarations, settings: Settings, clock: Clock, checks: Sequence[dg.AssetCheckSpec]
+    declarations: Declarations,
+    settings: Settings,
+    clock: Clock,
+    checks: Sequence[dg.AssetCheckSpec],
+    definition: Callable[[ModelSpec], Mapping[str, str]],
 ) -> Ground:
     """The ground of a project's models.
 
@@ -31,6 +35,7 @@ def make_ground(
         settings: Where datasets and artifacts are.
         clock: The platform's.
         checks: All checks of the graph; the blocking ones among them guard a model's inputs.
+        definition: A hash of each thing that defines a model.
     """
     blocking: dict[dg.AssetKey, list[dg.AssetCheckKey]] = {}
     for spec in checks:
@@ -47,11 +52,14 @@ def make_ground(
 
         return DatasetVersion.open(name, version, settings)
 
-    return Ground(settings, clock, open_dataset, dataset_key, inputs, present_code)
+    def code(spec: ModelSpec) -> "Code":
+        return present_code(definition(spec))
+
+    return Ground(settings, clock, open_dataset, dataset_key, inputs, code)
 
 
-def present_code() -> "Code":
-    """The commit of the platform's code and the hash of its locked dependencies."""
+def present_code(definition: Mapping[str, str]) -> "Code":
+    """The commit of the platform's code, the hash of its locked dependencies, and what defines a model."""
     from orchestration.learning.training import Code  # noqa: PLC0415 - imports NumPy
 
     git = git_state(PROJECT_DIR)
@@ -59,4 +67,5 @@ def present_code() -> "Code":
         commit=None if git is None else git.commit,
         dirty=git is not None and git.dirty,
         lock_sha256=lock_hash(PROJECT_DIR / "requirements.lock"),
+        definition=definition,
     )

@@ -14,12 +14,13 @@ from urllib.parse import urlsplit
 
 import hiredis
 import redis
-from redis.connection import parse_url
+import redis.connection
 
 _PLAIN = frozenset({"host", "port", "db", "username", "password"})
 _TIMEOUT_SECONDS = 30
 _BYTES = 65_536
 _pack: Any = hiredis.pack_command  # annotated as if each command were one word
+_parse_url: Any = redis.connection.parse_url  # not annotated
 
 
 class RedisLine:
@@ -30,7 +31,7 @@ class RedisLine:
     """
 
     def __init__(self, url: str) -> None:
-        told: dict[str, Any] = parse_url(url)  # type: ignore[no-untyped-call]
+        told = _parse_url(url)
         self._place = told.get("host", "localhost"), int(told.get("port", 6379))
         self._greeting: list[tuple[str, ...]] = []
         if told.get("password") is not None:
@@ -43,7 +44,7 @@ class RedisLine:
     @staticmethod
     def fits(url: str) -> bool:
         """Whether an address is one for this."""
-        return urlsplit(url).scheme == "redis" and _PLAIN.issuperset(parse_url(url))  # type: ignore[no-untyped-call]
+        return urlsplit(url).scheme == "redis" and _PLAIN.issuperset(_parse_url(url))
 
     def ask(self, packed: bytes, answers: int) -> list[Any]:
         """The answers to commands that may be asked twice.

@@ -15,6 +15,7 @@ from orchestration.feature_store.server.app import (
     counted_views,
 )
 from orchestration.feature_store.server.metrics import Metrics
+from orchestration.feature_store.server.predicting import Predictor, Unavailable
 from orchestration.feature_store.server.serving import ServingFault, check_exposure, serve
 from orchestration.feature_store.server.wire import Answer
 
@@ -27,9 +28,11 @@ __all__ = [
     "KeysFault",
     "Metrics",
     "Parts",
+    "Predictor",
     "PushFault",
     "Reader",
     "ServingFault",
+    "Unavailable",
     "check_exposure",
     "counted_views",
     "new_key",

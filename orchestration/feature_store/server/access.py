@@ -8,6 +8,7 @@ a secret from it, however fast the hash is.
 
     roles:
       scoring: {read: [trips, drivers]}     # feature views; "*" stands for all
+      deciding: {predict: [fraud]}          # models, whatever features they read
       arrivals: {push: [trips]}             # sources that take pushes
     keys:
       - {name: checkout, role: scoring, sha256: 5b1c..., requests_per_second: 500}
@@ -65,6 +66,7 @@ class AccessRole(Declared):
 
     read: tuple[str, ...] = ()
     push: tuple[str, ...] = ()
+    predict: tuple[str, ...] = ()
 
 
 class ApiKey(Declared):
@@ -91,6 +93,7 @@ class Caller:
     views: frozenset[str]
     sources: frozenset[str]
     limit: int | None
+    models: frozenset[str] = frozenset()
 
     def check_views(self, wanted: Collection[str]) -> None:
         """Raise unless the caller may read all these views.
@@ -110,6 +113,15 @@ class Caller:
         """
         if source not in self.sources:
             raise Refusal(403, f"{self.name} may not push to {source}")
+
+    def check_model(self, model: str) -> None:
+        """Raise unless the caller may ask a model.
+
+        Raises:
+            Refusal: 403.
+        """
+        if model not in self.models:
+            raise Refusal(403, f"{self.name} may not ask model {model}")
 
 
 def new_key(name: str) -> tuple[str, str]:
@@ -134,7 +146,11 @@ def _granted(names: Collection[str], known: Collection[str], place: str, faults:
 
 
 def read_callers(
-    path: Path, views: Collection[str], sources: Collection[str], default_limit: int | None
+    path: Path,
+    views: Collection[str],
+    sources: Collection[str],
+    default_limit: int | None,
+    models: Collection[str] = (),
 ) -> dict[str, tuple[Caller, str]]:
     """The callers of a keys file with the hashes of their secrets, by name.
 
@@ -153,6 +169,9 @@ def read_callers(
     pushable = {
         n: _granted(r.push, sources, f"{path}: roles.{n}.push", faults) for n, r in file.roles.items()
     }
+    askable = {
+        n: _granted(r.predict, models, f"{path}: roles.{n}.predict", faults) for n, r in file.roles.items()
+    }
     faults.extend(
         f"{path}: keys.{key.name}.role: found {key.role!r}, expected one of {', '.join(file.roles)}"
         for key in file.keys
@@ -165,7 +184,11 @@ def read_callers(
     return {
         key.name: (
             Caller(
-                key.name, readable[key.role], pushable[key.role], key.requests_per_second or default_limit
+                key.name,
+                readable[key.role],
+                pushable[key.role],
+                key.requests_per_second or default_limit,
+                askable[key.role],
             ),
             key.sha256,
         )
@@ -183,23 +206,30 @@ class Access:
         settings: The platform's settings; without a keys file, anybody who reaches the server may do all.
         views: Names of all feature views.
         sources: Names of all sources that take pushes.
+        models: Names of all models.
 
     Raises:
         KeysFault: The keys file cannot be used.
     """
 
-    def __init__(self, settings: Settings, views: Collection[str], sources: Collection[str]) -> None:
-        self._views, self._sources = frozenset(views), frozenset(sources)
+    def __init__(
+        self,
+        settings: Settings,
+        views: Collection[str],
+        sources: Collection[str],
+        models: Collection[str] = (),
+    ) -> None:
+        self._views, self._sources, self._models = frozenset(views), frozenset(sources), frozenset(models)
         self._limit = settings.server_requests_per_second
         self._file = settings.server_keys_file
         self._callers: dict[str, tuple[Caller, str]] = {}
         self._anybody: Caller | None = None
         self._look_again = 0.0
         if self._file is None:
-            self._anybody = Caller(ANYBODY, self._views, self._sources, self._limit)
+            self._anybody = Caller(ANYBODY, self._views, self._sources, self._limit, self._models)
         else:
             self._seen = _identity(self._file)
-            self._callers = read_callers(self._file, self._views, self._sources, self._limit)
+            self._callers = self._read(self._file)
 
     @property
     def is_open(self) -> bool:
@@ -228,6 +258,9 @@ class Access:
             )
         return known[0]
 
+    def _read(self, file: Path) -> dict[str, tuple[Caller, str]]:
+        return read_callers(file, self._views, self._sources, self._limit, self._models)
+
     def _follow_file(self) -> None:
         """Take a changed keys file for what it says, or leave everything as it is."""
         now = time.monotonic()
@@ -239,7 +272,7 @@ class Access:
             return
         self._seen = found
         try:
-            self._callers = read_callers(self._file, self._views, self._sources, self._limit)
+            self._callers = self._read(self._file)
         except KeysFault as fault:
             _log.error("the keys file cannot be used, the keys before it go on to count: %s", fault)
         else:

@@ -3,7 +3,7 @@
 What belongs here: routes, who may pass, the limits of a request, and what is written down about it. What does
 not: Feast's JSON (``wire``), reading features (``online``), and starting processes (``serving``).
 
-No framework: a table of nine routes needs no router, and Starlette's costs as much as the read itself.
+No framework: a table of ten routes needs no router, and Starlette's costs as much as the read itself.
 """
 
 import asyncio
@@ -31,6 +31,14 @@ from orchestration.feature_store.server.access_log import AccessLog
 from orchestration.feature_store.server.metrics import CONTENT_TYPE, Metrics
 from orchestration.feature_store.server.openapi import describe
 from orchestration.feature_store.server.pages import Page, Pages
+from orchestration.feature_store.server.predicting import (
+    Predictor,
+    Unavailable,
+    check_model,
+    encode_predictions,
+    parse_prediction,
+    prediction_columns,
+)
 from orchestration.feature_store.server.refusal import Header, Refusal
 from orchestration.feature_store.server.wire import (
     ON_DEMAND,
@@ -106,6 +114,7 @@ class Parts:
         access_log: Where requests are written down.
         facts: What the catalog tells now; the same object until that changes. Runs in a thread.
         close: Gives up what the parts hold.
+        predictor: Predicts; None where no model is declared.
     """
 
     settings: Settings
@@ -119,6 +128,7 @@ class Parts:
     access_log: AccessLog
     facts: Callable[[], Facts]
     close: Callable[[], None]
+    predictor: Predictor | None = None
 
 
 @dataclass(slots=True)
@@ -194,10 +204,12 @@ class FeatureServer:
         self._plans = Plans(parts.catalog)
         self._max_body = parts.settings.server_max_body_bytes
         self._max_rows = parts.settings.server_max_rows
-        self._document = orjson.dumps(describe(parts.catalog, parts.sources, parts.settings))
+        models = () if parts.predictor is None else parts.predictor.models
+        self._document = orjson.dumps(describe(parts.catalog, parts.sources, parts.settings, models))
         at_once = self._get_online_features_at_once if parts.reader.is_immediate else None
         self._routes: Mapping[str, Route] = {
             "/get-online-features": Route("POST", self._get_online_features, at_once=at_once),
+            "/predict": Route("POST", self._predict),
             "/push": Route("POST", self._push),
             "/health": Route("GET", self._health, is_open=True),
             "/ready": Route("GET", self._ready, is_open=True),
@@ -382,6 +394,20 @@ class FeatureServer:
             self._metrics.values(view, statuses, columns_of_it)
         return Reply(200, body, rows=request.rows, features=plan.count)
 
+    async def _predict(self, call: Call) -> Reply:
+        request = parse_prediction(call.body, self._max_rows)
+        predictor = check_model(request.model, self._parts.predictor, call.caller.models)
+        call.caller.check_model(request.model)
+        columns = prediction_columns(request, predictor)
+        try:
+            made = await predictor.predict(request.model, columns)
+        except _READ_FAULTS as fault:
+            raise _refused(fault) from fault
+        except Unavailable as fault:
+            raise Refusal(503, str(fault)) from fault
+        self._metrics.rows(request.rows)
+        return Reply(200, encode_predictions(request, made), rows=request.rows)
+
     async def _push(self, call: Call) -> Reply:
         held = load_object(call.body)
         source, to = held.get("push_source_name"), held.get("to", "online")
@@ -432,6 +458,7 @@ _NOBODY = Caller("-", frozenset(), frozenset(), None)
 
 ROUTES = (
     "/get-online-features",
+    "/predict",
     "/push",
     "/health",
     "/ready",

@@ -20,7 +20,7 @@ _REFUSALS = {
     415: "The body is not declared as application/json.",
     422: "The body has another form, or a value another type, than expected.",
     429: "Too many requests of this caller in a second.",
-    503: "The online store cannot answer now.",
+    503: "The online store or the model cannot answer now.",
 }
 
 
@@ -103,6 +103,37 @@ def _response() -> Schema:
     )
 
 
+def _prediction_request(models: Collection[str], max_rows: int) -> Schema:
+    name: dict[str, Any] = {"type": "string"}
+    if models:
+        name["enum"] = sorted(models)
+    told = f"Entity keys and what only a request knows; at most {max_rows} rows."
+    return _object({"model": name, "entities": {**_COLUMNS, "description": told}}, ["model", "entities"])
+
+
+def _prediction_response() -> Schema:
+    ages = {
+        "type": "object",
+        "additionalProperties": {"type": ["number", "null"]},
+        "description": "Seconds from each view's row to the prediction; null without a row.",
+    }
+    prediction = {
+        "prediction_id": {"type": "string", "description": "Under which it was written down."},
+        "score": {"type": "number", "description": "Probability of the label."},
+        "decision": {"type": "boolean", "description": "Whether the score reaches the threshold."},
+        "feature_ages": ages,
+    }
+    made = {
+        "model": _TEXT,
+        "model_version": _TEXT,
+        "dataset_version": _TEXT,
+        "predicted_at": {"type": "string", "format": "date-time"},
+        "threshold": {"type": "number"},
+        "predictions": _listing(_object(prediction, list(prediction))),
+    }
+    return _object(made, list(made))
+
+
 def _push(sources: Collection[str], max_rows: int) -> Schema:
     name: dict[str, Any] = {"type": "string"}
     if sources:
@@ -140,13 +171,16 @@ def _get(summary: str, content: str, *, is_open: bool = False, more: Schema | No
     return {"get": operation}
 
 
-def describe(catalog: Catalog, sources: Collection[str], settings: Settings) -> dict[str, Any]:
+def describe(
+    catalog: Catalog, sources: Collection[str], settings: Settings, models: Collection[str] = ()
+) -> dict[str, Any]:
     """The document for what is declared.
 
     Args:
         catalog: Views and services.
         sources: Names of the sources that take pushes.
         settings: The platform's settings.
+        models: Names of the models that predict.
     """
     max_rows = settings.server_max_rows
     not_ready = {"503": {"description": "It cannot, and why.", "content": {"application/json": {}}}}
@@ -165,6 +199,16 @@ def describe(catalog: Catalog, sources: Collection[str], settings: Settings) -> 
                     "requestBody": _body("FeaturesRequest"),
                     "responses": {
                         "200": _json(_reference("FeaturesResponse"), "A column a join key and feature."),
+                        **_refusals(*_REFUSALS),
+                    },
+                }
+            },
+            "/predict": {
+                "post": {
+                    "summary": "Scores and decisions of a model's champion, from features as they are now.",
+                    "requestBody": _body("PredictionRequest"),
+                    "responses": {
+                        "200": _json(_reference("PredictionResponse"), "A prediction a row."),
                         **_refusals(*_REFUSALS),
                     },
                 }
@@ -193,6 +237,8 @@ def describe(catalog: Catalog, sources: Collection[str], settings: Settings) -> 
             "schemas": {
                 "FeaturesRequest": _request(catalog, max_rows),
                 "FeaturesResponse": _response(),
+                "PredictionRequest": _prediction_request(models, max_rows),
+                "PredictionResponse": _prediction_response(),
                 "Push": _push(sources, max_rows),
                 "Error": _object({"error": _TEXT}, ["error"]),
             },

@@ -147,6 +147,7 @@ def _predictions(
             "predictions": done.rows,
             "predictions_new": done.added,
             "predictions_removed": done.removed,
+            "predictions_in_shadow": done.shadow,
             "rows_left_out_as_learnt_from": done.learnt_from,
             "days_without_champion": missing,
             "champions": dg.MetadataValue.json(done.versions),

@@ -56,6 +56,8 @@ class Batch:
     """Predictions that there now are."""
     added: int = 0
     removed: int = 0
+    shadow: int = 0
+    """Predictions of challengers in their shadow period, beside the champion's."""
     without_champion: list[date] = field(default_factory=list)
     learnt_from: int = 0
     """Rows left out, as the version had seen what came after their prediction time."""
@@ -67,6 +69,21 @@ def champions(spec: ModelSpec, registry: Registry, days: Sequence[Day], now: dat
     """Who was champion when each day was over; of a day that is not over, who is now."""
     events = registry.events(spec.name)
     return [champion_of(events, spec.name, min(day.window.end, now)) for day in days]
+
+
+def shadows(spec: ModelSpec, registry: Registry, days: Sequence[Day], now: datetime) -> list[Event | None]:
+    """The challenger that was judged last when each day was over and lacks nothing but its shadow period."""
+    events = registry.events(spec.name)
+
+    def shadow(moment: datetime) -> Event | None:
+        champion = champion_of(events, spec.name, moment)
+        judged = [e for e in events if e.kind == "judged" and e.happened_at <= moment]
+        if champion is None or not judged or judged[-1].sequence < champion.sequence:
+            return None
+        failed = {r["name"] for r in judged[-1].detail["results"] if not r["passed"]}
+        return judged[-1] if failed == {"shadow_period"} else None
+
+    return [shadow(min(day.window.end, now)) for day in days]
 
 
 def predict_days(
@@ -103,22 +120,29 @@ def predict_days(
     read = partial(feature_rows, spec, catalog, lakehouse, done.snapshot)
     served = champions(spec, registry, days, now)
     done.without_champion = [day.day for day, event in zip(days, served, strict=True) if event is None]
+    modes = {"batch": served}
+    if spec.declared.gate.shadow is not None:
+        modes["shadow"] = shadows(spec, registry, days, now)
     model: ServedModel | None = None
-    for event, span in _spans(days, served):
-        if model is None or model.version != event.version:
-            model = opened(registry.artifact(spec.name, event.version))
-            refuse_lacking(spec, model)
-        start, end = span[0].window.start, span[-1].window.end
-        rows = read(start, end)
-        unseen = _after(rows, spec, learnt_until(model))
-        done.learnt_from += rows.num_rows - unseen.num_rows
-        made = predictions_of(spec, model, unseen, now, done.snapshot, run_id)
-        written = replace_batch(lakehouse, spec, made, start, end)
-        _count(done, spec, model.version, made, written, span)
-        log(
-            f"{span[0].day} to {span[-1].day}: {made.num_rows:,} predictions by {model.version}, "
-            f"{written.added:,} new, {written.removed:,} removed"
-        )
+    for mode, events in modes.items():
+        for event, span in _spans(days, events):
+            if model is None or model.version != event.version:
+                model = opened(registry.artifact(spec.name, event.version))
+                refuse_lacking(spec, model)
+            start, end = span[0].window.start, span[-1].window.end
+            rows = read(start, end)
+            unseen = _after(rows, spec, learnt_until(model))
+            made = predictions_of(spec, model, unseen, now, done.snapshot, run_id, mode)
+            written = replace_batch(lakehouse, spec, made, start, end, mode)
+            if mode == "batch":
+                done.learnt_from += rows.num_rows - unseen.num_rows
+                _count(done, spec, model.version, made, written, span)
+            else:
+                done.shadow += made.num_rows
+            log(
+                f"{span[0].day} to {span[-1].day}: {made.num_rows:,} predictions ({mode}) by "
+                f"{model.version}, {written.added:,} new, {written.removed:,} removed"
+            )
     return done
 
 
@@ -232,7 +256,7 @@ def predictions_of(
     now: datetime,
     snapshot: int,
     run_id: str,
-    mode: str = "batch",
+    mode: str,
 ) -> pa.Table:
     """Rows with features, scored: the columns of ``predictions.<model>``."""
     scores = model.scorer.score(rows) if rows.num_rows else np.empty(0)

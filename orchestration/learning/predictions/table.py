@@ -5,7 +5,7 @@ What belongs here: DDL and the one transaction of a rewrite. What does not: what
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -58,9 +58,9 @@ def _as_stored(con: duckdb.DuckDBPyConnection, columns: Mapping[str, str]) -> di
 
 
 def replace_batch(
-    lakehouse: LakehouseResource, spec: ModelSpec, rows: Any, start: datetime, end: datetime
+    lakehouse: LakehouseResource, spec: ModelSpec, rows: Any, start: datetime, end: datetime, mode: str
 ) -> Written:
-    """Make batch predictions of a span of time what ``rows`` are, in one transaction.
+    """Make the predictions of a span of time and a mode what ``rows`` are, in one transaction.
 
     A prediction that is there already as it should be stays, with when and by whom it was made.
 
@@ -70,10 +70,11 @@ def replace_batch(
         rows: Arrow table with the columns of predictions, all of the span.
         start: Instant from which on the rows' instant is in the span.
         end: Instant before which it is.
+        mode: ``batch`` or ``shadow``.
     """
     table, columns = relation(PREDICTIONS, spec.name), spec.prediction_columns
     by = identifier(spec.predicted.partition_by)
-    span = f"held.mode = 'batch' and held.{by} >= {literal(start)} and held.{by} < {literal(end)}"
+    span = f"held.mode = {literal(mode)} and held.{by} >= {literal(start)} and held.{by} < {literal(end)}"
     same = " and ".join(
         f"held.{identifier(name)} is not distinct from made.{identifier(name)}"
         for name in columns
@@ -102,3 +103,17 @@ def replace_batch(
         return Written(int(added), int(removed))
 
     return lakehouse.write(work)
+
+
+def shadow_of(lakehouse: LakehouseResource, spec: ModelSpec, version: str) -> tuple[datetime, int] | None:
+    """Since when a version has predicted beside the champion, and how often; None when it has not."""
+    with lakehouse.reader() as con:
+        if not describe_table(con, PREDICTIONS, spec.name):
+            return None
+        ((since, count),) = con.execute(
+            f"select epoch_us(min(prediction_at)), count(*) from {relation(PREDICTIONS, spec.name)} "
+            f"where mode = 'shadow' and model_version = {literal(version)}"
+        ).fetchall()
+    if since is None:
+        return None
+    return datetime.fromtimestamp(int(since) / 1e6, UTC), int(count)

@@ -25,7 +25,11 @@ LOOK_SECONDS = 1.0
 _log = logging.getLogger("groundwork.server")
 
 
-class UnservedModelError(RuntimeError):
+class CannotPredictError(RuntimeError):
+    """A prediction cannot be made now, through no fault of the request."""
+
+
+class UnservedModelError(CannotPredictError):
     """A declared model that cannot predict now; the message says why, and what to do."""
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 SYNC_SECONDS = 0.2
 SEGMENT_SECONDS = 10.0
 SEGMENT_BYTES = 16_000_000
-OPEN, WHOLE = ".open", ".jsonl"
+NEW, OPEN, WHOLE = ".new", ".open", ".jsonl"
 
 _log = logging.getLogger("groundwork.server")
 
@@ -86,9 +86,10 @@ class PredictionLog:
     def _begin(self, model: str) -> _Segment:
         folder = self._folder / model
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{time.time_ns():020d}-{secrets.token_hex(8)}{OPEN}"
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
+        new = folder / f"{time.time_ns():020d}-{secrets.token_hex(8)}{NEW}"
+        handle = os.open(new, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o640)
         fcntl.flock(handle, fcntl.LOCK_EX)
+        path = new.rename(new.with_suffix(OPEN))  # Now that it is locked, it may be seen.
         _sync(folder)
         made = self._segments[model] = _Segment(path, handle, time.monotonic())
         return made

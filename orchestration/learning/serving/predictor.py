@@ -22,6 +22,7 @@ from orchestration.feature_store.online.encoding import NOT_STORED, micros
 from orchestration.feature_store.online.reading import OnlineReader, OnlineResponse, RequestValueError
 from orchestration.learning.kinds import Kind
 from orchestration.learning.model import ServedModel
+from orchestration.learning.serving.champions import CannotPredictError
 from orchestration.learning.serving.log import PredictionLog
 from orchestration.learning.spec import PREDICTION_COLUMNS, ModelSpec
 from orchestration.settings import Clock
@@ -31,7 +32,7 @@ _AT_ONCE = 50
 """So many rows are scored in the event loop; to score more takes longer than to start a thread."""
 
 
-class UnloggedError(RuntimeError):
+class UnloggedError(CannotPredictError):
     """A prediction could not be written down, and so is not given."""
 
 
@@ -69,6 +70,12 @@ class Asked:
     spec: ModelSpec
 
     @cached_property
+    def asked_at(self) -> str | None:
+        """The column of the service that says as of when a prediction is asked for, if it has one."""
+        name = self.spec.training_set.prediction_time
+        return name if name in self.spec.service.declared.request else None
+
+    @cached_property
     def required(self) -> dict[str, str]:
         """Columns that a request must have, and their types: entity keys, the service's, the model's."""
         found: dict[str, str] = {}
@@ -76,13 +83,15 @@ class Asked:
             keys = zip(wanted.role.join_keys, wanted.role.view.entity, strict=True)
             found |= {name: column.data_type for name, column in keys}
         found |= {name: c.data_type for name, c in self.spec.service.declared.request.items()}
-        return found | {i.name: i.data_type for i in self.spec.inputs if i.source == "request"}
+        found |= {i.name: i.data_type for i in self.spec.inputs if i.source == "request"}
+        return {name: kind for name, kind in found.items() if name != self.asked_at}
 
     @cached_property
     def optional(self) -> dict[str, str]:
-        """Columns that are written down if they are told: by its key an outcome is found."""
+        """Columns that a request may have: the instant, now if left out, and by what an outcome is found."""
         spine = () if self.spec.spine is None else self.spec.spine.columns
-        return {
+        instant = {} if self.asked_at is None else {self.asked_at: "timestamptz"}
+        return instant | {
             c.name: c.data_type
             for c in spine
             if c.name not in self.required and c.name not in PREDICTION_COLUMNS
@@ -148,6 +157,9 @@ class Predictor:
         """
         asked, served, now = self._asked[model], self._champions.current(model), self._clock.now()
         count = len(next(iter(columns.values())))
+        if asked.asked_at is not None:
+            told_at = columns.get(asked.asked_at, [None] * count)
+            columns = {**columns, asked.asked_at: [now if at is None else at for at in told_at]}
         answer = await self._reader.get_online_features_async(
             asked.spec.service.name, columns, full_feature_names=True
         )
@@ -216,18 +228,24 @@ def _lines(asked: Asked, made: Predictions, values: Mapping[str, Sequence[Any]])
     """What is written down of predictions, a JSON object each."""
     at = made.predicted_at
     common = {
-        "prediction_at": at,
         "predicted_at": at,
         "model_version": made.model_version,
         "dataset_version": made.dataset_version,
         "mode": MODE,
     }
-    names = [name for name in asked.logged if name in values]
+    names = [name for name in asked.logged if name in values and name not in PREDICTION_COLUMNS]
+    instants = [at] * len(made.scores) if asked.asked_at is None else values[asked.asked_at]
     lines = []
     for row, (key, score, decision) in enumerate(
         zip(made.prediction_ids, made.scores, made.decisions, strict=True)
     ):
-        told = {"prediction_id": key, **common, "score": score, "decision": decision}
+        told = {
+            "prediction_id": key,
+            "prediction_at": instants[row],
+            **common,
+            "score": score,
+            "decision": decision,
+        }
         for name in names:
             value = values[name][row]
             # JSON has no such numbers; DuckDB reads them from texts.

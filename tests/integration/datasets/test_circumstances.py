@@ -114,7 +114,7 @@ def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(tmp_path,
 
     def pause(seconds):
         waited.set()
-        time.sleep(0.05)
+        time.sleep(0.2)
 
     monkeypatch.setattr(circumstances, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
     definitions = graph(passed=True)

@@ -55,7 +55,7 @@ class Works:
             open_dataset,
             lambda name: dg.AssetKey(["dataset", name]),
             lambda _: [INPUT],
-            lambda: CODE,
+            lambda _: CODE,
         )
 
     def evaluate_input(self, passed: bool) -> None:

@@ -19,6 +19,7 @@ from orchestration.learning.events import Who
 from orchestration.learning.model import opened
 from orchestration.learning.predictions.outcomes import Outcomes, record_outcomes
 from orchestration.learning.predictions.scoring import Batch, Day, PredictionError, predict_days
+from orchestration.learning.predictions.table import shadow_of
 from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.training import train
@@ -258,3 +259,26 @@ def test_labels_join_as_they_become_known_late_revised_withdrawn_or_never(works:
     assert works.outcomes().changed == 0
     works.do("delete from lake.predictions.low_pressure where prediction_at < '2024-02-04 12:00:00+00'")
     assert works.outcomes().removed == 36
+
+
+def test_a_challenger_predicts_beside_the_champion_for_its_shadow_period(works: Works) -> None:
+    spec = make_spec(predict=PREDICT, gate={"shadow": "2 days"})
+    judged_at = datetime(2024, 2, 4, tzinfo=UTC)
+    works.promote(works.first, datetime(2024, 2, 3, tzinfo=UTC))
+    registry = Registry(works.lakehouse, works.registry.root, Clock(judged_at))
+    registry.judge(
+        "low_pressure", works.second.version, ANNA, {"passed": False, "champion": works.first.version}
+    )
+    assert shadow_of(works.lakehouse, spec, works.second.version) is None
+    done = works.predict(date(2024, 2, 2), date(2024, 2, 4), spec=spec)
+    assert (done.rows, done.shadow, done.versions) == (180, 120, {works.first.version: 180})
+    assert works.ask(
+        "select mode, model_version, count(*) from lake.predictions.low_pressure group by all order by 1"
+    ) == [
+        ("batch", works.first.version, 180),
+        ("shadow", works.second.version, 120),
+    ]
+    assert shadow_of(works.lakehouse, spec, works.second.version) == (datetime(2024, 2, 3, tzinfo=UTC), 120)
+    works.promote(works.second, datetime(2024, 2, 6, tzinfo=UTC))
+    after = works.predict(date(2024, 2, 5), date(2024, 2, 6), spec=spec)
+    assert (after.shadow, after.versions) == (0, {works.second.version: 120})

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from orchestration.automation.retraining.decisions import DecisionLog
 from orchestration.dataset_command import users
 from orchestration.definitions import build_definitions
 from orchestration.feature_store.store import FeatureStore
@@ -22,8 +23,8 @@ from tests.water_works import make_water_works
 
 
 @pytest.fixture
-def works(tmp_path, monkeypatch):
-    works = make_water_works(tmp_path, days=8, duckdb_threads=1)
+def works(tmp_path, monkeypatch, water_project):
+    works = make_water_works(tmp_path, days=8, parsed=water_project, duckdb_threads=1)
     monkeypatch.setenv("PUMPS_DATA", str(works.deliveries))
     return works
 
@@ -48,6 +49,7 @@ def test_the_whole_graph_of_another_domain_runs(works):
         evaluations = result.get_asset_check_evaluations()
         check_that_a_version_was_kept(works, result, evaluations)
         check_that_a_champion_predicts(works, result)
+        check_that_it_is_watched(works, evaluations)
     failed = {e.check_name for e in evaluations if not e.passed}
     assert failed == set(), failed
     assert {e.asset_key.path[0] for e in evaluations} >= {"raw", "staged", "features", "training"}
@@ -117,6 +119,16 @@ def check_that_a_version_was_kept(works, result, evaluations):
     check_that_it_is_rebuilt_the_same(works, version)
 
 
+def check_that_it_is_watched(works, evaluations):
+    told = {e.check_name: e.description for e in evaluations if e.asset_key.path[0] == "monitoring"}
+    assert told.keys() >= {"no_drift", "realised_as_expected", "groups_alike", "no_skew"}
+    assert told["no_drift"].startswith("96 predictions, of which at least 1,000 are needed")
+    window = "select model, window_start, window_end, rows from monitoring.drift where role = 'score'"
+    assert rows(works, window) == [
+        ("low_pressure", datetime(2024, 1, 2, tzinfo=UTC), datetime(2024, 1, 9, tzinfo=UTC), 96)
+    ]
+
+
 def check_that_a_champion_predicts(works, result):
     """The last day is predicted, at the end of which it was promoted; whose label is known is known."""
     registry = Registry(
@@ -159,8 +171,8 @@ def check_that_it_is_rebuilt_the_same(works, version):
 def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
     features = "select pump, known_at, readings_6h, mean_pressure_6h from features.pump_pressure"
     late = (
-        "9001,alder,2024-01-08T22:00:00Z,5.00,open\n",  # still counts when it becomes known
-        "9002,alder,2024-01-08T12:00:00Z,9.00,open\n",  # no longer does
+        "9991,alder,2024-01-08T22:00:00Z,5.00,open\n",  # still counts when it becomes known
+        "9992,alder,2024-01-08T12:00:00Z,9.00,open\n",  # no longer does
     )
     with dg.DagsterInstance.ephemeral() as instance:
         assert materialize(works, instance).success
@@ -168,20 +180,59 @@ def test_a_late_reading_makes_new_feature_rows_and_changes_no_old_one(works):
         first = DatasetVersion.open("low_pressure_training_set", settings=works.settings)
         deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=7), extra=late)
         assert materialize(works, instance, last="2024-01-09").success
-    known = "select reading_id, known_at from staged.stg_readings where reading_id > 9000 order by all"
-    delivered_at = datetime(2024, 1, 9, tzinfo=UTC)
-    assert rows(works, known) == [(9001, delivered_at), (9002, delivered_at)]
-    new = set(rows(works, features))
-    assert old <= new
-    added = {known_at for pump, known_at, *_ in new - old if pump == "alder"}
-    assert min(added) == delivered_at
-    second = DatasetVersion.open("low_pressure_training_set", settings=works.settings)
-    store = DatasetStore(works.settings.datasets_dir)
-    changes = compare(store, first.manifest, second.manifest, works.settings)
-    assert (changes.rows.added > 0, changes.rows.removed, changes.rows.changed) == (True, 0, 0)
-    assert {change.what for change in changes.made_from} >= {"input staged.stg_readings", "built spans"}
-    for version in (first, second):
-        check_that_it_is_rebuilt_the_same(works, version)
+        known = "select reading_id, known_at from staged.stg_readings where reading_id > 9990 order by all"
+        delivered_at = datetime(2024, 1, 9, tzinfo=UTC)
+        assert rows(works, known) == [(9991, delivered_at), (9992, delivered_at)]
+        new = set(rows(works, features))
+        assert old <= new
+        added = {known_at for pump, known_at, *_ in new - old if pump == "alder"}
+        assert min(added) == delivered_at
+        second = DatasetVersion.open("low_pressure_training_set", settings=works.settings)
+        store = DatasetStore(works.settings.datasets_dir)
+        changes = compare(store, first.manifest, second.manifest, works.settings)
+        assert (changes.rows.added > 0, changes.rows.removed, changes.rows.changed) == (True, 0, 0)
+        assert {change.what for change in changes.made_from} >= {"input staged.stg_readings", "built spans"}
+        for version in (first, second):
+            check_that_it_is_rebuilt_the_same(works, version)
+        check_that_who_asks_gets_a_training(works, instance)
+
+
+def check_that_who_asks_gets_a_training(works, instance):
+    """The sensor of the whole project sees the request, and its run pulls rows, trains, judges and tells."""
+    settings = works.settings.model_copy(update={"replay_at": datetime(2024, 1, 11, tzinfo=UTC)})
+    repository = build_definitions(settings).get_repository_def()
+    lakehouse = LakehouseResource.from_settings(settings)
+    log = DecisionLog(lakehouse, read_project(settings).clock)
+
+    def tick():
+        with dg.build_sensor_context(instance, resources={"lakehouse": lakehouse}) as context:
+            return repository.get_sensor_def("retrain_low_pressure").evaluate_tick(context)
+
+    assert tick().skip_message == "no trigger is in alarm"
+    states = {s.trigger: s.state for s in log.decisions("low_pressure")[-1].signals}
+    assert states == {"manual": "calm", "definition": "calm", "restated": "calm", "age": "calm"}
+    log.ask("low_pressure", "ada", "Yesterday was odd.")
+    assert "nothing new to learn from" in tick().skip_message
+    deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=9))
+    made = dg.AssetSelection.assets(dg.AssetKey(["training", "low_pressure_training_set"])).upstream()
+    assert (
+        repository.get_job("all_assets")
+        .execute_in_process(
+            instance=instance,
+            asset_selection=sorted(made.required_multi_asset_neighbors().resolve(repository.asset_graph)),
+            partition_key="2024-01-10",
+        )
+        .success
+    )
+    asked = tick()
+    assert asked.run_requests, asked.skip_message
+    (request,) = asked.run_requests
+    result = repository.get_job("retrain_low_pressure").execute_in_process(
+        run_config=request.run_config, tags=dict(request.tags), instance=instance
+    )
+    assert result.success
+    (told,) = result.asset_materializations_for_node("retraining__low_pressure")
+    assert "manual: ada: Yesterday was odd." in told.metadata["message"].value
 
 
 def test_a_failed_blocking_check_stops_everything_downstream(works):

@@ -67,6 +67,7 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"operating_point": {"share": 1.5}}, f"{PLACE}.operating_point.share: found 1.5"),
     (merged("floors", metrics={"gini": 0.5}), f"{PLACE}.floors.metrics.gini"),
     (merged("gate", minimum_gain=-0.1), f"{PLACE}.gate.minimum_gain: found -0.1"),
+    (merged("gate", shadow="7 days"), f"{PLACE}.gate.shadow: found 7 days, 0:00:00, expected predict too"),
     (merged("gate", error_rate=0.5), f"{PLACE}.gate.error_rate: found 0.5, expected input should be less than"),
     (without("gate", "non_inferiority_margin"), f"{PLACE}.gate.non_inferiority_margin: found nothing, expected a"),
     (without("split", "validation"), f"{PLACE}.split.validation: found nothing, expected a value"),

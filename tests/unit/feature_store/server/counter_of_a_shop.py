@@ -23,6 +23,7 @@ from orchestration.feature_store.server import (
     FeatureServer,
     Metrics,
     Parts,
+    Predictor,
     PushFault,
     counted_views,
 )
@@ -180,12 +181,14 @@ class Shop:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-def open_shop(folder: Path, shelf: Shelf | None = None, **settings: Any) -> Shop:
+def open_shop(
+    folder: Path, shelf: Shelf | None = None, predictor: Predictor | None = None, **settings: Any
+) -> Shop:
     """A server under ``settings``, all of whose files are in ``folder``."""
     platform = Settings(data_dir=folder, server_access_log=folder / "access.jsonl", **settings)
     shelf = shelf or Shelf()
     sources = frozenset({"orders", "returns"})
-    access = Access(platform, list(CATALOG.views), sources)
+    access = Access(platform, list(CATALOG.views), sources, predictor.models if predictor else ())
     metrics = Metrics(folder / "counters", 1, ROUTES, counted_views(CATALOG), sorted(sources))
     access_log = AccessLog(platform.server_access_log)
     shop: Shop
@@ -199,7 +202,7 @@ def open_shop(folder: Path, shelf: Shelf | None = None, **settings: Any) -> Shop
     parts = Parts(
         settings=platform, catalog=CATALOG, reader=shelf, unready=lambda: shop.unready, push=push,
         sources=sources, access=access, metrics=metrics, access_log=access_log,
-        facts=lambda: shop.facts, close=lambda: None,
+        facts=lambda: shop.facts, close=lambda: None, predictor=predictor,
     )  # fmt: skip
     shop = Shop(FeatureServer(parts), shelf, folder / "access.jsonl", metrics, access_log)
     return shop

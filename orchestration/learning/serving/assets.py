@@ -1,0 +1,105 @@
+"""Predictions made on request in the asset graph: ``online_predictions/<model>``, and when it runs.
+
+What belongs here: assets and their sensor. What does not: landing (``landing``), which is imported when it
+runs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import dagster as dg
+
+from orchestration.asset_specs import POOL, SUMMARY
+from orchestration.lakehouse import LakehouseResource
+from orchestration.learning.assets import model_key
+from orchestration.learning.spec import ModelSpec
+
+ONLINE_PREDICTIONS = "online_predictions"
+INTERVAL_SECONDS = 60
+
+
+def online_predictions_key(spec: ModelSpec) -> dg.AssetKey:
+    """``online_predictions/<model>``."""
+    return dg.AssetKey([ONLINE_PREDICTIONS, spec.name])
+
+
+def build_online_prediction_assets(
+    models: Mapping[str, ModelSpec], folder: Path
+) -> list[dg.AssetsDefinition]:
+    """An asset for each model that can be asked: one whose features are all online.
+
+    Args:
+        models: The declared models.
+        folder: The log of predictions.
+    """
+    return [
+        _asset(spec, folder)
+        for spec in models.values()
+        if all(wanted.role.view.online for wanted in spec.service.features)
+    ]
+
+
+def _asset(spec: ModelSpec, folder: Path) -> dg.AssetsDefinition:
+    @dg.asset(
+        key=online_predictions_key(spec),
+        deps=[model_key(spec, "champion")],
+        group_name="predictions",
+        owners=[spec.owner],
+        kinds={"duckdb", "json"},
+        tags={"layer": "predictions", "model": spec.name},
+        pool=POOL,
+        description=f"What servers predicted on request with {spec.name}, brought from their log to "
+        f"predictions.{spec.name}, where its mode is online.",
+        metadata={
+            "dagster/table_name": f"lake.predictions.{spec.name}",
+            "declared_in": spec.exposure.file,
+        },
+    )
+    def online_predictions(
+        context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
+    ) -> dg.MaterializeResult[None]:
+        from orchestration.learning.serving.landing import land_predictions  # noqa: PLC0415
+
+        done = land_predictions(lakehouse, folder, spec)
+        said = f"{done.rows:,} predictions of {done.files} files"
+        context.log.info(said)
+        return dg.MaterializeResult(metadata={SUMMARY: said, "rows_landed": done.rows, "files": done.files})
+
+    return online_predictions
+
+
+def waiting(folder: Path, models: Sequence[str]) -> list[str]:
+    """The models whose log has lines that are not landed, and the newest file of each."""
+    found = []
+    for model in models:
+        files = sorted(path.name for path in (folder / model).glob("*") if path.stat().st_size)
+        if files:
+            found.append(f"{model} {files[-1]}")
+    return found
+
+
+def build_prediction_sensor(
+    assets: Sequence[dg.AssetsDefinition], folder: Path, default_status: dg.DefaultSensorStatus
+) -> dg.SensorDefinition:
+    """The sensor over all logs: a run when there is something to land."""
+    models = sorted(key.path[-1] for asset in assets for key in asset.keys)
+    keys = {model: dg.AssetKey([ONLINE_PREDICTIONS, model]) for model in models}
+
+    @dg.sensor(
+        name="online_predictions_waiting",
+        description="Lands the predictions that servers have written down.",
+        target=dg.AssetSelection.assets(*keys.values()),
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=default_status,
+    )
+    def online_predictions_waiting(
+        context: dg.SensorEvaluationContext,
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        found = waiting(folder, models)
+        if found:
+            chosen = [keys[told.split()[0]] for told in found]
+            yield dg.RunRequest(run_key="; ".join(found), asset_selection=chosen)
+        else:
+            yield dg.SkipReason("no prediction waits")
+
+    return online_predictions_waiting
