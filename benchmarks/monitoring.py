@@ -29,7 +29,7 @@ def _row_sql(number: str, moved: float) -> str:
     texts = [f"'v' || floor(pow(random(), 2) * 20)::integer as t{n}" for n in range(TEXTS)]
     return (
         f"select *, score >= 0.4 as decision, random() < score as label from (select {number}::varchar as "
-        f"prediction_id, 'batch' as mode, 'v1' as model_version, timestamptz '2024-03-01 00:00+00' + "
+        f"prediction_id, 'batch' as mode, 'v1' as model_version, timestamptz '2024-03-01' + "
         f"to_seconds(({number} % {DAYS}) * 86400 + random() * 86000) as prediction_at, {', '.join(numbers)}, "
         f"{', '.join(texts)}, random() < 0.3 as b0, round(pow(random(), 2), 2) as score"
     )
@@ -45,7 +45,7 @@ def _generate(folder: Path) -> None:
         con.execute("select setseed(0.5)")
         for name in ("predictions", "outcomes"):
             con.execute(f"create schema if not exists lake.{name}")
-        con.execute(f"create temp table made as {_row_sql('range', 0.5)} from range({ROWS}))")
+        con.execute(f"create temp table made as {_row_sql('range', 1)} from range({ROWS}))")
         con.execute(
             "create table lake.predictions.m as select * exclude (label) from made order by prediction_at"
         )

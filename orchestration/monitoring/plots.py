@@ -46,7 +46,9 @@ def drift_png(points: Mapping[str, Mapping[datetime, tuple[float, bool]]], limit
     axes.set_yticks(range(len(names)), names, color=INK)
     step = max(1, len(ends) // 10)
     axes.set_xticks(range(0, len(ends), step), [f"{end:%d %b}" for end in ends[::step]])
-    figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01).outline.set_visible(False)
+    bar = figure.colorbar(shown, ax=axes, shrink=0.8, pad=0.01)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelcolor=QUIET, labelsize=8)
     return as_png(figure)
 
 
@@ -86,7 +88,9 @@ def performance_png(lines: Mapping[str, Sequence[Point]]) -> bytes:
             axes.step(
                 *zip(*expected, strict=True), where="post", color=QUIET, linestyle=":", label="expected"
             )
-        axes.legend(frameon=False, fontsize=8, labelcolor=INK, ncols=3)
+        axes.legend(
+            frameon=False, fontsize=8, labelcolor=INK, ncols=3, loc="lower right", bbox_to_anchor=(1, 1)
+        )
         _dates(axes)
     return as_png(figure)
 
