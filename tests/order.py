@@ -5,7 +5,7 @@ last in another's part. The seconds need not be right: they only say which files
 """
 
 from collections.abc import Sequence
-from itertools import groupby
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +32,9 @@ SECONDS = {
 
 def in_parts(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     """The tests in as many parts as there are workers, of the same number each, the longest files first."""
-    files = {path: list(tests) for path, tests in groupby(items, key=lambda item: item.path)}
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
     long = {
         path: s for path in files for end, s in SECONDS.items() if path.as_posix().endswith(f"tests/{end}")
     }
