@@ -204,7 +204,8 @@ def _hold_words(
 
 def _span(length: timedelta) -> str:
     days = length / timedelta(days=1)
-    return f"{days:g} days" if days >= 1 else f"{length / timedelta(hours=1):g} hours"
+    count, unit = (days, "day") if days >= 1 else (length / timedelta(hours=1), "hour")
+    return f"{count:g} {unit}" if count == 1 else f"{count:g} {unit}s"
 
 
 def _digest(facts: Any) -> str:

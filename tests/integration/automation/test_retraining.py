@@ -265,7 +265,7 @@ def test_a_training_that_fails_leaves_the_champion_and_is_tried_again_later(work
     assert works.champion == champion
     held = works.tick()
     assert isinstance(held, str)
-    assert held.startswith("held back: trained last on 2024-04-01 00:00, 1 days must pass; age: ")
+    assert held.startswith("held back: trained last on 2024-04-01 00:00, 1 day must pass; age: ")
     works.clock.move(days=1)
     works.dataset = more(good, 10, "d1")
     again = works.fired()
