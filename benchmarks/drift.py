@@ -56,7 +56,8 @@ def counted(profile: ColumnProfile, values: Floats) -> Counted:
     """A column's values, days by rows, counted by the bins of its profile."""
     days, bins = len(values), len(profile.counts)
     place = np.searchsorted(profile.edges, values, side="left") + np.arange(days)[:, None] * (bins + 1)
-    return Counted(np.bincount(place.ravel(), minlength=days * (bins + 1)).reshape(days, -1) * 1.0, 0)
+    counts = np.bincount(place.ravel(), minlength=days * (bins + 1)).reshape(days, -1)
+    return Counted(counts.astype(np.float64), 0)
 
 
 def called(

@@ -6,9 +6,9 @@ feature in DuckDB, encodes, scores, calibrates and writes the prediction down be
 are of the tests' made-up water works, by 300 trees.
 """
 
-import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -153,17 +153,24 @@ def _ours(folder: Path, rows: int, *, on_demand: bool) -> tuple[float, float]:
             )
             for n in range(100)
         ]
-        connection = http.client.HTTPConnection("127.0.0.1", port)
+        requests = [
+            "POST /predict HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\n\r\n{body}".encode()
+            for body in bodies
+        ]
+        # Python's own client takes longer for a response than the server.
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-        def ask(number: int) -> None:
-            body, headers = bodies[number % 100], {"content-type": "application/json"}
-            connection.request("POST", "/predict", body, headers)
-            answer = connection.getresponse()
-            told = answer.read()
-            if answer.status != 200:
-                raise RuntimeError(f"/predict: found {answer.status} {told!r}")
+            def ask(number: int) -> None:
+                connection.sendall(requests[number % 100])
+                told = connection.recv(65_536)
+                if b" 200 " not in told[:15]:
+                    raise RuntimeError(f"/predict: found {told[:500]!r}")
+                while not told.endswith(b"}]}"):
+                    told += connection.recv(65_536)
 
-        return percentiles(ask, CALLS)
+            return percentiles(ask, CALLS)
     finally:
         process.terminate()
         process.wait(15)

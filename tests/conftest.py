@@ -1,11 +1,24 @@
 """Fixtures that any test may use."""
 
 import gc
+import os
 from collections.abc import Iterator
 
 import pytest
 
+from tests.order import in_parts
 from tests.servers import fresh_database, postgres_server, redis_server
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests wait for servers, disks and each other a fifth of the time."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the tests in order for so many workers."""
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    items[:] = in_parts(items, int(workers))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -35,17 +35,31 @@ class WaterWorks:
         }
 
 
-def make_water_works(root: Path, *, days: int = 4, **settings: object) -> WaterWorks:
-    """Lay out the second domain under ``root``, with the files of its first ``days`` days delivered.
-
-    The variable ``PUMPS_DATA`` that its sources name must be set to ``deliveries`` by the caller.
-    """
+def lay_out(root: Path) -> None:
+    """The two folders of the second domain under ``root``."""
     shipped = PROJECT_DIR / "dbt_project"
     project = root / "dbt_project"
     shutil.copytree(HERE / "dbt_project", project)
     shutil.copytree(shipped / "macros" / "groundwork", project / "macros" / "groundwork")
     shutil.copy(shipped / "profiles.yml", project)
     shutil.copytree(HERE / "soda_checks", root / "soda_checks")
+
+
+def make_water_works(
+    root: Path, *, days: int = 4, parsed: Path | None = None, **settings: object
+) -> WaterWorks:
+    """The second domain under ``root``, with the files of its first ``days`` days delivered.
+
+    ``parsed`` is a folder where it is laid out, and what dbt has parsed of it in ``data``: the works then use
+    that, and must not change it. The variable ``PUMPS_DATA`` that its sources name must be set to
+    ``deliveries`` by the caller.
+    """
+    if parsed is None:
+        lay_out(root)
+    else:
+        cache = Path("data", "dbt", "manifest")
+        shutil.copytree(parsed / cache, root / cache)
+    project = parsed or root
     deliveries = root / "deliveries"
     deliver(deliveries, days)
     return WaterWorks(
@@ -53,8 +67,8 @@ def make_water_works(root: Path, *, days: int = 4, **settings: object) -> WaterW
         deliveries,
         Settings(
             data_dir=root / "data",
-            dbt_project_dir=project,
-            soda_checks_dir=root / "soda_checks",
+            dbt_project_dir=project / "dbt_project",
+            soda_checks_dir=project / "soda_checks",
             **settings,
         ),
     )

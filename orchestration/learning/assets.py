@@ -193,41 +193,41 @@ def trained_version(instance: dg.DagsterInstance, spec: ModelSpec) -> str:
 
 
 def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """Whether each check held when it was last evaluated; None when it never was, or could not be.
+    """Whether each check held when it was last evaluated; None when it never was, or its run ended before.
 
     One that a run has planned and not come to yet is told by the evaluation before.
     """
-    storage = instance.event_log_storage
-    found = storage.get_latest_asset_check_execution_by_key(keys)
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
 
     def holds(key: dg.AssetCheckKey) -> bool | None:
         record = found.get(key)
-        if record is not None and record.status == AssetCheckExecutionRecordStatus.PLANNED:
-            before = storage.get_asset_check_execution_history(key, 1, status=set(_HOLDS))
-            record = before[0] if before else None
-        return None if record is None else _HOLDS.get(record.status)
+        if record is None or record.status in _HOLDS:
+            return None if record is None else _HOLDS[record.status]
+        status = _settled(instance, key)
+        return None if status is None else _HOLDS.get(status)
 
     return {f"{key.asset_key.to_user_string()}:{key.name}": holds(key) for key in keys}
 
 
 def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """As ``checks_hold``, without checks never evaluated; None for one whose run ended before it."""
-
-    def latest(key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
-        for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
-            if record.status in _HOLDS:
-                return record.status
-            run = instance.get_run_by_id(record.run_id)
-            if run is None or run.is_finished:
-                return record.status
-        return None
-
-    found = {key: latest(key) for key in keys}
+    """As ``checks_hold``, without the checks that were never evaluated."""
+    found = {key: _settled(instance, key) for key in keys}
     return {
         f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(status)
         for key, status in found.items()
         if status is not None
     }
+
+
+def _settled(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
+    """The newest status of a check that a run under way does not change any more; None when there is none."""
+    for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
+        if record.status in _HOLDS:
+            return record.status
+        run = instance.get_run_by_id(record.run_id)
+        if run is None or run.is_finished:
+            return record.status
+    return None
 
 
 def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:

@@ -6,6 +6,7 @@ What belongs here: fitting a calibration and applying it. What does not: how wel
 
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -33,8 +34,12 @@ class Calibration:
         if self.method == "platt":
             slope, intercept = self.points[0]
             return np.asarray(1 / (1 + np.exp(-(slope * _log_odds(scores) + intercept))))
+        return np.asarray(np.interp(scores, *self._curve))
+
+    @cached_property
+    def _curve(self) -> tuple[Floats, Floats]:
         found, given = np.array(self.points).T
-        return np.asarray(np.interp(scores, found, given))
+        return np.ascontiguousarray(found), np.ascontiguousarray(given)
 
     def to_text(self) -> str:
         """As JSON."""

@@ -14,7 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestration.automation.retraining.decisions import DecisionLog
-from orchestration.automation.retraining.evaluating import Flights, evaluate
+from orchestration.automation.retraining.evaluating import Trainings, evaluate
 from orchestration.automation.retraining.evidence import Watched
 from orchestration.automation.retraining.policy import Decision
 from orchestration.declarations import Retrain
@@ -85,17 +85,17 @@ class Week:
 
 
 class ReplayedRuns:
-    """A training of the replay is over when it is judged: nothing is ever in flight."""
+    """A training of the replay is over when it is judged: none is ever under way."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
 
-    def flights(self, model: str, decisions: Sequence[Decision]) -> Flights:
+    def trainings(self, model: str, decisions: Sequence[Decision]) -> Trainings:
         """The newest decision waits if the process was killed before its training was judged."""
         fired = [d for d in decisions if d.outcome == "fired"]
         judged = [e.happened_at for e in self._registry.events(model) if e.kind == "judged"]
         waits = bool(fired) and not any(at >= fired[-1].decided_at for at in judged)
-        return Flights(waiting=fired[-1] if waits else None)
+        return Trainings(waiting=fired[-1] if waits else None)
 
     def open_failures(self, model: str) -> list[str]:
         """None: what is replayed has passed its checks."""

@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import threading
-from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 _NO_SOURCE = frozenset({"target", "logs", ".user.yml"})
 _KEPT = 5
 _ONE_PARSES = threading.Lock()
+_PARSED: "dict[str, Manifest]" = {}
+"""What this process has parsed, by fingerprint; the oldest is forgotten first."""
 
 
 class DbtParseError(RuntimeError):
@@ -78,15 +79,15 @@ def executable_manifest(settings: Settings) -> "Manifest":
     ``__reduce_ex__`` puts the lookups of a manifest in the wrong places.
     """
     with _ONE_PARSES:
-        parsed = _parsed(settings, fingerprint(settings))
+        known = fingerprint(settings)
+        if known not in _PARSED:
+            while len(_PARSED) >= _KEPT:
+                del _PARSED[next(iter(_PARSED))]
+            _PARSED[known] = _parse(settings, known)
+        parsed = _PARSED[known]
     manifest: Manifest = parsed.deepcopy()
     manifest.fixtures = parsed.fixtures
     return manifest
-
-
-@lru_cache(maxsize=1)
-def _parsed(settings: Settings, known: str) -> "Manifest":
-    return _parse(settings, known)
 
 
 def _cache_dir(settings: Settings) -> Path:

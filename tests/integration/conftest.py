@@ -10,6 +10,7 @@ from orchestration.settings import Settings
 from orchestration.transformation import load_manifest
 from tests.integration.dbt_project.recorded_days import PARSED, RecordedDays, keep_typed, unpack
 from tests.once import made_once
+from tests.water_works import lay_out
 
 RECORDED_DAY = date(2013, 7, 10)
 
@@ -57,3 +58,14 @@ def recorded_day(shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Rec
 
     data = made_once(tmp_path_factory, "recorded_day", make) / "data"
     return RecordedDays(Settings(data_dir=data), shipped)
+
+
+def _lay_out_and_parse(folder: Path) -> None:
+    lay_out(folder)
+    load_manifest(Settings(data_dir=folder / "data", dbt_project_dir=folder / "dbt_project"))
+
+
+@pytest.fixture(scope="session")
+def water_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The second domain, laid out and parsed, for tests that do not change it."""
+    return made_once(tmp_path_factory, "water_project", _lay_out_and_parse)

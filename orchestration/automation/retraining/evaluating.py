@@ -19,14 +19,14 @@ from orchestration.settings import Clock
 
 
 @dataclass(frozen=True)
-class Flights:
+class Trainings:
     """What became of the trainings that decisions started.
 
-    ``in_flight`` is the run that is training; ``failed`` are decisions whose training came to nothing,
+    ``under_way`` is the run that is training; ``failed`` are decisions whose training came to nothing,
     ``waiting`` the newest one if no run of it has been asked for yet.
     """
 
-    in_flight: str | None = None
+    under_way: str | None = None
     failed: frozenset[str] = frozenset()
     waiting: Decision | None = None
 
@@ -34,7 +34,7 @@ class Flights:
 class Runs(Protocol):
     """Tells what became of trainings."""
 
-    def flights(self, model: str, decisions: Sequence[Decision]) -> Flights:
+    def trainings(self, model: str, decisions: Sequence[Decision]) -> Trainings:
         """Of those that the decisions on a model started."""
         ...
 
@@ -67,7 +67,7 @@ def evaluate(
     held = standing(registry.events(model), registry.champion(model))
     if held is None:
         return None
-    waiting = runs.flights(model, log.decisions(model)).waiting
+    waiting = runs.trainings(model, log.decisions(model)).waiting
     if waiting is not None:
         return Evaluation(waiting, False, waiting, held.latest.labels_until)
     failures, requests = tuple(runs.open_failures(model)), log.requests(model)
@@ -75,14 +75,14 @@ def evaluate(
         evidence = gather(con, watched, held, now)
 
     def made(past: Sequence[Decision]) -> Decision:
-        flown = runs.flights(model, past)
+        started = runs.trainings(model, past)
         asked = signals.manual([(r.id, f"{r.actor}: {r.reason}") for r in pending(requests, past)])
-        under_way = flown.in_flight
-        if under_way is None and flown.waiting is not None:
-            under_way = f"of decision {flown.waiting.id}"
+        under_way = started.under_way
+        if under_way is None and started.waiting is not None:
+            under_way = f"of decision {started.waiting.id}"
         situation = Situation(under_way, failures, evidence.nothing_new)
         told = (asked, *evidence.signals)
-        return decide(watched.policy, model, evidence.champion, told, situation, past, flown.failed, now)
+        return decide(watched.policy, model, evidence.champion, told, situation, past, started.failed, now)
 
     decision, is_new = log.evaluate(model, made)
     fired = decision if is_new and decision.outcome == "fired" else None

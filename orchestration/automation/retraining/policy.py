@@ -15,10 +15,10 @@ from orchestration.automation.retraining.signals import FORCING, Signal, Trigger
 from orchestration.declarations import Retrain
 
 Outcome = Literal["fired", "suppressed", "quiet"]
-Hold = Literal["answered", "single_flight", "quality", "nothing_new", "cooldown", "budget"]
+Hold = Literal["answered", "one_at_a_time", "quality", "nothing_new", "cooldown", "budget"]
 """Why nothing starts though a trigger is in alarm.
 
-``answered``: a training followed this episode already; ``single_flight``: one is under way; ``quality``: a
+``answered``: a training followed this episode already; ``one_at_a_time``: one is under way; ``quality``: a
 blocking check on what would be learnt from does not hold; ``nothing_new``: the same rows and definition would
 give the same model; ``cooldown``: the last training is too recent; ``budget``: there were too many lately.
 """
@@ -28,7 +28,7 @@ give the same model; ``cooldown``: the last training is too recent; ``budget``: 
 class Situation:
     """What holds a training back, beside earlier decisions."""
 
-    in_flight: str | None = None
+    under_way: str | None = None
     """The run that is training."""
     open_failures: tuple[str, ...] = ()
     """Blocking checks that failed, or were not evaluated."""
@@ -154,8 +154,8 @@ def _holds(
     past: Sequence[Decision],
     now: datetime,
 ) -> Iterator[Hold]:
-    if situation.in_flight is not None:
-        yield "single_flight"
+    if situation.under_way is not None:
+        yield "one_at_a_time"
     if situation.open_failures:
         yield "quality"
     if situation.nothing_new:
@@ -188,8 +188,8 @@ def _hold_words(
 ) -> str:
     if hold == "answered":
         return "held back: a training has followed this alarm already"
-    if hold == "single_flight":
-        return f"held back: run {situation.in_flight} is training"
+    if hold == "one_at_a_time":
+        return f"held back: run {situation.under_way} is training"
     if hold == "quality":
         return f"held back: {', '.join(situation.open_failures[:5])} do not hold"
     if hold == "nothing_new":
@@ -204,7 +204,8 @@ def _hold_words(
 
 def _span(length: timedelta) -> str:
     days = length / timedelta(days=1)
-    return f"{days:g} days" if days >= 1 else f"{length / timedelta(hours=1):g} hours"
+    count, unit = (days, "day") if days >= 1 else (length / timedelta(hours=1), "hour")
+    return f"{count:g} {unit}" if count == 1 else f"{count:g} {unit}s"
 
 
 def _digest(facts: Any) -> str:

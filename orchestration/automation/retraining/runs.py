@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import dagster as dg
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from orchestration.automation.retraining.evaluating import Flights
+from orchestration.automation.retraining.evaluating import Trainings
 from orchestration.automation.retraining.policy import Decision
 
 MODEL_TAG, DECISION_TAG, TRIGGERS_TAG = "groundwork/retrains", "groundwork/decision", "groundwork/triggers"
@@ -19,7 +19,7 @@ _NEWEST = 200
 """Runs of a model's job that are looked through; what is older has long been decided on."""
 
 
-def flights_of(model: str, decisions: Sequence[Decision], runs: Sequence[dg.DagsterRun]) -> Flights:
+def trainings_of(model: str, decisions: Sequence[Decision], runs: Sequence[dg.DagsterRun]) -> Trainings:
     """What became of the trainings that decisions started, by a model's runs, the newest first."""
     going = [run.run_id for run in runs if run.status in _GOING]
     by_decision: dict[str, list[dg.DagsterRun]] = defaultdict(list)
@@ -31,7 +31,7 @@ def flights_of(model: str, decisions: Sequence[Decision], runs: Sequence[dg.Dags
         d.id for d in fired if by_decision[d.id] and all(r.status in _FAILED for r in by_decision[d.id])
     }
     waiting = fired[-1] if fired and not by_decision[fired[-1].id] else None
-    return Flights(going[0] if going else None, frozenset(failed), waiting)
+    return Trainings(going[0] if going else None, frozenset(failed), waiting)
 
 
 class InstanceRuns:
@@ -46,10 +46,10 @@ class InstanceRuns:
         self._instance = instance
         self._checks = checks
 
-    def flights(self, model: str, decisions: Sequence[Decision]) -> Flights:
+    def trainings(self, model: str, decisions: Sequence[Decision]) -> Trainings:
         """Of those that the decisions on a model started, or that somebody started by hand."""
         runs = self._instance.get_runs(dg.RunsFilter(tags={MODEL_TAG: model}), limit=_NEWEST)
-        return flights_of(model, decisions, runs)
+        return trainings_of(model, decisions, runs)
 
     def open_failures(self, model: str) -> list[str]:
         """Blocking checks on what a model would learn from that failed or were never evaluated."""

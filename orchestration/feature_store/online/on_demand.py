@@ -4,6 +4,7 @@ DuckDB evaluates the text that training evaluates, on a connection that is kept.
 service's expressions. What does not: fetching what they are about (``reading``).
 """
 
+import hashlib
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -28,7 +29,7 @@ def _connection() -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(config={"threads": 1, "enable_external_access": False})
         con.execute("set timezone = 'UTC'")
         con.execute("set lock_configuration = true")
-        _local.con = con
+        _local.con, _local.prepared = con, set()
     return con
 
 
@@ -53,8 +54,13 @@ class OnDemand:
             f"cast({feature.expression} as {feature.data_type}) as {identifier(name)}"
             for name, feature in features.items()
         )
-        self._select = f"select *, {', '.join(selected)}"
-        self._first = len(inputs)
+        given = ", ".join(
+            f"unnest(cast(${place} as {kind}[])) as {identifier(name)}"
+            for place, (name, kind) in enumerate(inputs.items(), start=1)
+        )
+        # Prepared, it takes a third of the time. Who has the same text has the same statement.
+        self._sql = f"select {', '.join(selected)} from (select {given})"
+        self._statement = f"on_demand_{hashlib.sha256(self._sql.encode()).hexdigest()}"
         try:
             self.evaluate({name: [None] for name in inputs}, 1)
         except duckdb.Error as error:
@@ -66,13 +72,14 @@ class OnDemand:
         Raises:
             duckdb.Error: A value is of another type than declared, or an expression fails on it.
         """
-        given = ", ".join(
-            f"unnest({typed_list(columns[name], kind)}) as {identifier(name)}"
-            for name, kind in self._inputs.items()
-        )
-        found = _connection().execute(f"{self._select} from (select {given})").fetchall()
+        con = _connection()
+        if self._statement not in _local.prepared:
+            con.execute(f"prepare {self._statement} as {self._sql}")
+            _local.prepared.add(self._statement)
+        given = ", ".join(typed_list(columns[name], kind) for name, kind in self._inputs.items())
+        found = con.execute(f"execute {self._statement}({given})").fetchall()
         assert len(found) == count
-        return [[row[self._first + n] for row in found] for n in range(len(self.names))]
+        return [[row[n] for row in found] for n in range(len(self.names))]
 
 
 def is_of_type(value: Any, data_type: str) -> bool:

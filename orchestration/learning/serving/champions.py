@@ -8,7 +8,6 @@ old one ends with it. What belongs here: that. What does not: scoring (``predict
 import logging
 import threading
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,7 +54,7 @@ class Champions:
         self._standings: Mapping[str, _Standing] = {}
         self._con: duckdb.DuckDBPyConnection | None = None
         self._snapshot = -1
-        self._stop = threading.Event()
+        self._lock, self._stop = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -69,7 +68,8 @@ class Champions:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        self._forget()
+        with self._lock:
+            self._forget()
 
     def current(self, model: str) -> ServedModel:
         """The champion that serves now.
@@ -84,13 +84,18 @@ class Champions:
         return standing.model
 
     def look(self) -> None:
-        """Take in what has changed in the registry; what cannot be read changes nothing."""
+        """Take in what has changed in the registry; what cannot be read changes nothing. Safe in threads."""
+        with self._lock:
+            self._look()
+
+    def _look(self) -> None:
         try:
             if self._con is None:
                 if not self._lakehouse.attachment.exists:
                     self._standings = {name: _Standing(None, _NOBODY) for name in self._specs}
                     return
                 self._con = self._lakehouse.open(read_only=True)
+                self._con.execute("set threads = 1")  # requests need the others
             snapshot = current_snapshot(self._con)
             if snapshot == self._snapshot:
                 return
@@ -115,8 +120,7 @@ class Champions:
     def _forget(self) -> None:
         con, self._con, self._snapshot = self._con, None, -1
         if con is not None:
-            with closing(con):
-                pass
+            con.close()
 
     def _standing(self, spec: ModelSpec, held: _Standing | None, events: list[Event]) -> _Standing:
         champion = champion_of(events, spec.name)

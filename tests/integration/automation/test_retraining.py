@@ -135,7 +135,7 @@ class Works:
 
     def run(self, request: dg.RunRequest, **how: Any) -> dg.ExecuteInProcessResult:
         """The run that was asked for, as the daemon launches it."""
-        job = self.definitions.get_job_def(f"retrain_{MODEL}")
+        job = self.definitions.resolve_job_def(f"retrain_{MODEL}")
         return job.execute_in_process(
             run_config=request.run_config, tags=dict(request.tags), instance=self.instance, **how
         )
@@ -265,7 +265,7 @@ def test_a_training_that_fails_leaves_the_champion_and_is_tried_again_later(work
     assert works.champion == champion
     held = works.tick()
     assert isinstance(held, str)
-    assert held.startswith("held back: trained last on 2024-04-01 00:00, 1 days must pass; age: ")
+    assert held.startswith("held back: trained last on 2024-04-01 00:00, 1 day must pass; age: ")
     works.clock.move(days=1)
     works.dataset = more(good, 10, "d1")
     again = works.fired()
@@ -280,7 +280,7 @@ def test_one_training_at_a_time_and_who_asks_by_hand_need_not_wait(works: Works)
     asked = works.log.ask(MODEL, "ada", "A look at the new rows.")
     request = works.fired()
     going = works.instance.create_run_for_job(
-        works.definitions.get_job_def(f"retrain_{MODEL}"), tags=dict(request.tags)
+        works.definitions.resolve_job_def(f"retrain_{MODEL}"), tags=dict(request.tags)
     )
     works.log.ask(MODEL, "bob", "Once more.")
     held = works.tick()
@@ -293,7 +293,7 @@ def test_one_training_at_a_time_and_who_asks_by_hand_need_not_wait(works: Works)
     assert asked.id not in works.log.decisions(MODEL)[-1].evidence
     assert works.run(second).success
     runs = InstanceRuns(works.instance, lambda *_: {"b": None, "a": False, "c": True})
-    assert runs.flights(MODEL, works.log.decisions(MODEL)).failed == {request.tags[DECISION_TAG]}
+    assert runs.trainings(MODEL, works.log.decisions(MODEL)).failed == {request.tags[DECISION_TAG]}
     assert runs.open_failures(MODEL) == ["a", "b"]
 
 

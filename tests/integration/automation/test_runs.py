@@ -14,7 +14,6 @@ import pytest
 from orchestration.instance import open_instance
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Settings
-from orchestration.transformation import load_manifest
 from tests.forks import CONTEXT, Forked, groundwork
 from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
 from tests.water_works import WaterWorks, make_water_works
@@ -76,10 +75,9 @@ def test_a_reader_in_another_process_neither_waits_for_a_writer_nor_sees_half_of
 
 
 def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing_to_do(
-    tmp_path: Path,
+    tmp_path: Path, water_project: Path
 ) -> None:
-    works = make_water_works(tmp_path, days=5)
-    load_manifest(works.settings)  # else both would parse the project
+    works = make_water_works(tmp_path, days=5, parsed=water_project)
     started = [run(works, name, "--force") for name in ("one", "other")]
     assert [process.end(250) for process in started] == [0, 0], "\n".join(p.said for p in started)
     with open_instance(works.settings) as instance:
@@ -95,8 +93,10 @@ def test_two_runs_started_at_once_queue_and_both_succeed_and_another_has_nothing
     assert "make ui" in again.stdout
 
 
-def test_a_failed_blocking_check_stops_the_run_and_says_where_to_look(tmp_path: Path) -> None:
-    works = make_water_works(tmp_path, days=1)
+def test_a_failed_blocking_check_stops_the_run_and_says_where_to_look(
+    tmp_path: Path, water_project: Path
+) -> None:
+    works = make_water_works(tmp_path, days=1, parsed=water_project)
     deliver_readings(works.deliveries, FIRST_DAY, extra=("9001,willow,2024-01-01T05:00:00Z,4.00,open\n",))
     process = run(works, "first")
     assert process.end(100) == 1, process.said

@@ -182,6 +182,11 @@ DEFECTS: dict[str, dict[str, str]] = {
             set last_event_at = last_event_at - interval '1 hour'""",
         "statuses_are_represented": "delete from features.aircraft_rotation where last_status = 'arrived'",
     },
+    "training/flight_delay_spine": {
+        "unique_flight_id": f"""insert into training.flight_delay_spine
+            select * from training.flight_delay_spine where {_TRAINED}""",
+        "required_is_complete": f"update training.flight_delay_spine set prediction_at = null where {_TRAINED}",
+    },
     "training/flight_delay_training_set": {
         "no_missing_is_late": f"update training.flight_delay_training_set set is_late = null where {_TRAINED}",
         "valid_split": f"update training.flight_delay_training_set set split = 'other' where {_TRAINED}",

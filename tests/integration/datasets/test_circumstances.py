@@ -2,9 +2,7 @@
 
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from threading import Event
 from types import SimpleNamespace
 
 import dagster as dg
@@ -25,6 +23,7 @@ from orchestration.learning.datasets.circumstances import (
 )
 from orchestration.learning.datasets.manifest import DatasetError
 from orchestration.settings import Settings
+from tests.forks import CONTEXT
 
 KEY = dg.AssetKey(["training", "returns"])
 DAYS = Partition(frequency="daily", start="2024-01-01", timezone="Europe/Berlin")
@@ -95,41 +94,47 @@ def test_what_a_blocking_check_does_not_vouch_for_is_refused():
             check_outcomes(instance, KEY, specs(definitions), "this run")
 
 
-def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(tmp_path, monkeypatch):
-    """While it goes on; what it leaves unchecked is refused at once."""
-    built, waited, pauses = Event(), Event(), []
-
-    def pause(seconds):
-        pauses.append(seconds)
-        waited.set()
-        time.sleep(0.01)
+def build_and_check(settings, built, waited):
+    """Another run, whose check comes once somebody has waited for it."""
 
     @dg.asset_check(asset=KEY, name="complete", blocking=True)
     def complete():
         built.set()
-        assert waited.wait(30)
+        assert waited.wait(60)
         return dg.AssetCheckResult(passed=True, metadata={"measured": 4.5})
 
+    with open_instance(settings) as instance:
+        assert dg.materialize([graph(passed=True)[0], complete], instance=instance).success
+
+
+def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(tmp_path, monkeypatch):
+    """While it goes on; what it leaves unchecked is refused at once."""
     settings = Settings(data_dir=tmp_path)
-    with (
-        open_instance(settings) as instance,
-        open_instance(settings) as others,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        definitions = graph(passed=True)
+    built, waited = CONTEXT.Event(), CONTEXT.Event()
+
+    def pause(seconds):
+        waited.set()
+        time.sleep(0.2)
+
+    monkeypatch.setattr(circumstances, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    definitions = graph(passed=True)
+    with open_instance(settings) as instance:
         outcomes = [instance, KEY, specs(definitions), "this run"]
-        dg.materialize(definitions, instance=instance)
-        monkeypatch.setattr(circumstances, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
-        other = pool.submit(dg.materialize, [definitions[0], complete], instance=others)
-        assert built.wait(30)
+        first = dg.materialize(definitions, instance=instance).run_id
+        other = CONTEXT.Process(target=build_and_check, args=(settings, built, waited))
+        other.start()
+        assert built.wait(60)
         with pytest.raises(NotYetCheckedError, match="complete: not evaluated since"):
             settled_check_outcomes(*outcomes, timeout_seconds=-1)
-        (found,) = settled_check_outcomes(*outcomes, timeout_seconds=30)
-        assert pauses
-        assert (found.measured, found.run_id) == (4.5, other.result().run_id)
+        (found,) = settled_check_outcomes(*outcomes, timeout_seconds=60)
+        assert waited.is_set()
+        assert found.measured == 4.5
+        assert found.run_id != first
+        other.join(60)
+        assert other.exitcode == 0
         dg.materialize(definitions[:1], instance=instance)
         with pytest.raises(DatasetError, match="complete: not evaluated since") as refused:
-            settled_check_outcomes(*outcomes, timeout_seconds=30)
+            settled_check_outcomes(*outcomes, timeout_seconds=60)
         assert not isinstance(refused.value, NotYetCheckedError)
 
 

@@ -26,7 +26,7 @@ def check(found, written):
     assert found["answers"] > CLIENTS
     # Several states were seen, of both kinds of materialization.
     assert found["generations"] > CLIENTS
-    assert written["changes"] > 1
+    assert written["changes"] > 0
     assert written["rebuilds"] > 0
 
 

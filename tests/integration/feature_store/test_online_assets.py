@@ -24,8 +24,8 @@ KEY = dg.AssetKey(["online_store", "pump_pressure"])
 
 
 @pytest.fixture
-def works(tmp_path, monkeypatch):
-    works = make_water_works(tmp_path, days=8)
+def works(tmp_path, monkeypatch, water_project):
+    works = make_water_works(tmp_path, days=8, parsed=water_project, duckdb_threads=1)
     monkeypatch.setenv("PUMPS_DATA", str(works.deliveries))
     return works
 
@@ -208,7 +208,8 @@ def test_the_assets_tell_what_the_catalog_tells(works):
         assert told["ttl"]
 
 
-def test_a_type_that_cannot_be_served_stops_the_load_with_its_place(works):
+def test_a_type_that_cannot_be_served_stops_the_load_with_its_place(tmp_path):
+    works = make_water_works(tmp_path, days=1)
     for file, name in (
         ("features/pump_pressure.yml", "mean_pressure_6h"),
         ("training/low_pressure_training_set.yml", "pump_pressure__mean_pressure_6h"),

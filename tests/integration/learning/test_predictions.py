@@ -1,9 +1,11 @@
 """Predictions are what the champion of the day says, from what was known; outcomes follow as labels come."""
 
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from orchestration.declarations import load_declarations
 from orchestration.feature_store.views import Catalog, build_catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import Artifact, CorruptArtifactError
+from orchestration.learning.conditions import CONDITIONS
 from orchestration.learning.events import Who
 from orchestration.learning.model import opened
 from orchestration.learning.predictions.outcomes import Outcomes, record_outcomes
@@ -24,7 +27,9 @@ from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.training import train
 from orchestration.partitions import Window
-from orchestration.settings import Clock
+from orchestration.settings import Clock, Settings
+from tests.forks import CONTEXT
+from tests.integration.learning import killed
 from tests.model_works import CODE, MODEL, PREDICT, Rows, make_rows, make_spec, manifest_with, silent
 
 ANNA = Who("anna@example.com", "It is better.")
@@ -266,9 +271,12 @@ def test_a_challenger_predicts_beside_the_champion_for_its_shadow_period(works: 
     judged_at = datetime(2024, 2, 4, tzinfo=UTC)
     works.promote(works.first, datetime(2024, 2, 3, tzinfo=UTC))
     registry = Registry(works.lakehouse, works.registry.root, Clock(judged_at))
-    registry.judge(
-        "low_pressure", works.second.version, ANNA, {"passed": False, "champion": works.first.version}
-    )
+    verdict = {
+        "passed": False,
+        "champion": works.first.version,
+        "results": [{"name": name, "passed": name != "shadow_period"} for name in CONDITIONS],
+    }
+    registry.judge("low_pressure", works.second.version, ANNA, verdict)
     assert shadow_of(works.lakehouse, spec, works.second.version) is None
     done = works.predict(date(2024, 2, 2), date(2024, 2, 4), spec=spec)
     assert (done.rows, done.shadow, done.versions) == (180, 120, {works.first.version: 180})
@@ -282,3 +290,33 @@ def test_a_challenger_predicts_beside_the_champion_for_its_shadow_period(works: 
     works.promote(works.second, datetime(2024, 2, 6, tzinfo=UTC))
     after = works.predict(date(2024, 2, 5), date(2024, 2, 6), spec=spec)
     assert (after.shadow, after.versions) == (0, {works.second.version: 120})
+
+
+def test_killed_at_any_commit_it_is_made_good_by_the_next_run(works: Works, settings: Settings) -> None:
+    versions = (works.first.version, works.second.version)
+    folder, kept = settings.data_dir, settings.data_dir.with_name("kept")
+    shutil.copytree(folder, kept)
+
+    def state() -> list[Any]:
+        assert works.registry.verify() == []
+        champion = works.registry.champion("low_pressure")
+        made = "select * exclude (snapshot_id) from lake.predictions.low_pressure order by all"
+        became = "select * from lake.outcomes.low_pressure order by all"
+        return [champion and champion.version, works.ask(made), works.ask(became)]
+
+    killed.a_week(settings, versions, works.spec, works.catalog)
+    whole = state()
+    assert len(whole[1]) == len(whole[2]) == 60 * killed.DAYS
+    # Two promotions, the days of two champions, outcomes.
+    for commit, before in [*((number, True) for number in range(1, 6)), (5, False)]:
+        shutil.rmtree(folder)
+        shutil.copytree(kept, folder)
+        process = CONTEXT.Process(
+            target=partial(killed.die_in_a_week, before=before), args=(folder, versions, commit)
+        )
+        process.start()
+        process.join(60)
+        assert process.exitcode == -signal.SIGKILL
+        assert works.registry.verify() == []
+        killed.a_week(settings, versions, works.spec, works.catalog)
+        assert state() == whole

@@ -23,8 +23,8 @@ from tests.water_works import make_water_works
 
 
 @pytest.fixture
-def works(tmp_path, monkeypatch):
-    works = make_water_works(tmp_path, days=8, duckdb_threads=1)
+def works(tmp_path, monkeypatch, water_project):
+    works = make_water_works(tmp_path, days=8, parsed=water_project, duckdb_threads=1)
     monkeypatch.setenv("PUMPS_DATA", str(works.deliveries))
     return works
 

@@ -60,7 +60,7 @@ def walk(
 
 
 @given(streams())
-def test_cooldown_budget_and_single_flight_hold_for_any_stream(
+def test_cooldown_budget_and_one_at_a_time_hold_for_any_stream(
     moments: list[tuple[timedelta, list[Signal], Situation, bool]],
 ) -> None:
     decisions, situations, _ = walk(moments)
@@ -137,7 +137,7 @@ def test_every_hold_is_named_in_order_and_in_words() -> None:
     )
     assert again.outcome == "suppressed"
     assert again.triggers == ("drift",)
-    assert again.holds == ("single_flight", "quality", "nothing_new", "cooldown", "budget")
+    assert again.holds == ("one_at_a_time", "quality", "nothing_new", "cooldown", "budget")
     assert again.reason == (
         "held back: run r1 is training; held back: raw/a:rows do not hold; "
         "held back: there is nothing new to learn from; "

@@ -5,7 +5,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.events import DagsterEvent, DagsterEventType
 from dagster._core.utils import make_new_run_id
 
-from orchestration.learning.assets import watches_hold
+from orchestration.learning.assets import checks_hold, watches_hold
 
 KEY = dg.AssetCheckKey(dg.AssetKey(["monitoring", "skew"]), "no_difference")
 NAME = "monitoring/skew:no_difference"
@@ -29,9 +29,10 @@ def evaluated(instance: dg.DagsterInstance, answer: bool | None) -> None:
 def test_a_watch_is_told_by_its_last_evaluation_and_one_broken_off_holds_not() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert watches_hold(instance, [KEY]) == {}
+        assert checks_hold(instance, [KEY]) == {NAME: None}
         for answer in (True, False, None, True):
             evaluated(instance, answer)
-            assert watches_hold(instance, [KEY]) == {NAME: answer}
+            assert watches_hold(instance, [KEY]) == checks_hold(instance, [KEY]) == {NAME: answer}
 
 
 def test_a_watch_that_an_unfinished_run_has_planned_is_told_by_the_one_before() -> None:
@@ -44,4 +45,4 @@ def test_a_watch_that_an_unfinished_run_has_planned_is_told_by_the_one_before() 
             DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value, run.job_name, event_specific_data=told
         )
         instance.report_dagster_event(planned, run.run_id)
-        assert watches_hold(instance, [KEY]) == {NAME: False}
+        assert watches_hold(instance, [KEY]) == checks_hold(instance, [KEY]) == {NAME: False}
