@@ -166,7 +166,9 @@ def test_a_floor_that_is_not_reached_is_told(
 
 def test_a_declared_shadow_period_must_be_over(models: Any) -> None:
     _, found = contest(models, "good", "poor")
-    spec = make_spec(gate={"shadow": "3 days"})
+    declared = make_spec().declared
+    gate = declared.gate.model_copy(update={"shadow": timedelta(days=3)})
+    spec = replace(make_spec(), declared=declared.model_copy(update={"gate": gate}))
 
     def shadowed(shadow: Shadow | None) -> GateResult:
         return by_name(judge(spec, found, replace(SITUATION, shadow=shadow)))["shadow_period"]
