@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -45,6 +44,7 @@ from orchestration.learning.spec import ModelSpec, build_models
 from orchestration.learning.training import train
 from orchestration.model_serving import ModelServing
 from orchestration.settings import Clock, Settings
+from tests.forks import CONTEXT
 from tests.model_works import CODE, MODEL, PREDICT, Rows, make_rows, make_spec, manifest_with, silent
 from tests.unit.feature_store.server.counter_of_a_shop import Shop, call, open_shop
 
@@ -346,10 +346,8 @@ def predict_for_ever(folder: Path, trained: Trained, spec: ModelSpec, answered: 
 def test_a_killed_server_loses_nothing_that_it_has_answered(
     tmp_path: Path, trained: Trained, spec: ModelSpec
 ) -> None:
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(
-        target=predict_for_ever, args=(tmp_path / "works", trained, spec, theirs)
-    )
+    ours, theirs = CONTEXT.Pipe(duplex=False)
+    process = CONTEXT.Process(target=predict_for_ever, args=(tmp_path / "works", trained, spec, theirs))
     process.start()
     theirs.close()
     ids = []
