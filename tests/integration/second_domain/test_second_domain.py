@@ -234,6 +234,14 @@ def check_that_who_asks_gets_a_training(works, instance):
     (told,) = result.asset_materializations_for_node("retraining__low_pressure")
     assert "manual: ada: Yesterday was odd." in told.metadata["message"].value
 
+    # A day that was trained on is restated: it is named, and held back as the training was just now.
+    with lakehouse.get_connection() as con:
+        con.execute(
+            "update lake.training.low_pressure_training_set set pump_pressure__readings_6h = 0 "
+            "where prediction_at >= '2024-01-03 00:00:00+00' and prediction_at < '2024-01-04 00:00:00+00'"
+        )
+    assert re.search("1 day must pass; restated: changed since .*: 2024-01-03$", tick().skip_message)
+
 
 def test_a_failed_blocking_check_stops_everything_downstream(works):
     stray = "1900,no such pump,2024-01-02T12:00:00Z,5.00,open\n"
