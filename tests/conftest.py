@@ -1,18 +1,12 @@
 """Fixtures that any test may use."""
 
 import gc
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.order import in_parts
 from tests.servers import fresh_database, postgres_server, redis_server
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: tests wait for servers, disks and each other a fifth of the time."""
-    return (os.cpu_count() or 1) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
