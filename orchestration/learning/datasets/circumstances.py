@@ -80,6 +80,8 @@ class NotYetCheckedError(DatasetError):
     """Another run has built the training set anew and is about to check it."""
 
 
+_RUNS_AT_ONCE = 20
+"""So many runs at most check a training set side by side."""
 _EVALUATED = frozenset({AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED})
 
 
@@ -138,10 +140,11 @@ def check_outcomes(
                 faults.append(f"{spec.name}: not evaluated")
             continue
         evaluation = event.get_dagster_event().asset_check_evaluation_data
-        target = evaluation.target_materialization_data
         if spec.blocking and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             faults.append(f"{spec.name}: failed: {evaluation.description or ''}".rstrip(": "))
-        elif spec.blocking and (target is None or target.timestamp < made.timestamp):
+        elif spec.blocking and not (
+            _is_of(evaluation, made.timestamp) or _passed_since(instance, spec.key, made.timestamp)
+        ):
             faults.append(f"{spec.name}: not evaluated since the training set was last built")
             is_stale = True
         found.append(_outcome(spec, event.run_id, event.timestamp, evaluation))
@@ -154,6 +157,21 @@ def check_outcomes(
             f"{lines}"
         )
     return found
+
+
+def _is_of(evaluation: dg.AssetCheckEvaluation, built: float) -> bool:
+    """Whether it is of what was built at an instant or later."""
+    target = evaluation.target_materialization_data
+    return target is not None and target.timestamp >= built
+
+
+def _passed_since(instance: dg.DagsterInstance, key: dg.AssetCheckKey, built: float) -> bool:
+    """Whether a check has passed for what was built then, before another run checked its older build."""
+    records = instance.event_log_storage.get_asset_check_execution_history(
+        key, _RUNS_AT_ONCE, status={AssetCheckExecutionRecordStatus.SUCCEEDED}
+    )
+    evaluations = (r.event.get_dagster_event().asset_check_evaluation_data for r in records if r.event)
+    return any(_is_of(evaluation, built) for evaluation in evaluations)
 
 
 def _outcome(

@@ -83,6 +83,29 @@ def test_checks_are_told_as_they_last_came_out():
             check_outcomes(instance, KEY, specs(definitions), "this run")
 
 
+def test_a_run_that_checks_its_older_build_last_hides_nothing_of_the_newest():
+    def evaluated(instance, target, *, passed):
+        told = dg.AssetCheckEvaluation(
+            asset_key=KEY, check_name="complete", passed=passed, metadata={}, target_materialization_data=target
+        )
+        instance.report_runless_asset_event(told)
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        definitions = graph(passed=True)
+        older = dg.materialize(definitions, instance=instance).get_asset_check_evaluations()[0]
+        dg.materialize(definitions[:1], instance=instance)
+        evaluated(instance, older.target_materialization_data, passed=True)
+        with pytest.raises(DatasetError, match="complete: not evaluated since"):
+            check_outcomes(instance, KEY, specs(definitions), "this run")
+        dg.materialize(definitions, instance=instance)
+        evaluated(instance, older.target_materialization_data, passed=True)
+        (found,) = check_outcomes(instance, KEY, specs(definitions), "this run")
+        assert found.outcome == "passed"
+        evaluated(instance, older.target_materialization_data, passed=False)
+        with pytest.raises(DatasetError, match="complete: failed"):
+            check_outcomes(instance, KEY, specs(definitions), "this run")
+
+
 def test_what_a_blocking_check_does_not_vouch_for_is_refused():
     with dg.DagsterInstance.ephemeral() as instance:
         definitions = graph(passed=False)
