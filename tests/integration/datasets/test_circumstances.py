@@ -86,7 +86,11 @@ def test_checks_are_told_as_they_last_came_out():
 def test_a_run_that_checks_its_older_build_last_hides_nothing_of_the_newest():
     def evaluated(instance, target, *, passed):
         told = dg.AssetCheckEvaluation(
-            asset_key=KEY, check_name="complete", passed=passed, metadata={}, target_materialization_data=target
+            asset_key=KEY,
+            check_name="complete",
+            passed=passed,
+            metadata={},
+            target_materialization_data=target,
         )
         instance.report_runless_asset_event(told)
 
