@@ -21,22 +21,13 @@ from statistics import median
 import numpy as np
 
 from benchmarks.report import Row
+from benchmarks.served import make_app
 from benchmarks.timing import free_port, percentiles
 from orchestration.declarations import load_declarations
-from orchestration.feature_store.discovery import Facts
 from orchestration.feature_store.online.lmdb_store import LmdbStore
 from orchestration.feature_store.online.materialization import materialize
 from orchestration.feature_store.online.reading import OnlineReader
-from orchestration.feature_store.server import (
-    ROUTES,
-    Access,
-    AccessLog,
-    FeatureServer,
-    Metrics,
-    Parts,
-    counted_views,
-    serve,
-)
+from orchestration.feature_store.server import FeatureServer, serve
 from orchestration.feature_store.views import Catalog, build_catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.algorithms.openmp import import_lightgbm
@@ -92,28 +83,13 @@ def _prepare(folder: Path, catalog: Catalog, spec: ModelSpec) -> None:
 
 
 def _app(folder: Path, on_demand: bool) -> FeatureServer:
-    settings = Settings(data_dir=folder, server_access_log=folder / "access.jsonl")
+    settings = Settings(data_dir=folder)
     catalog, spec = _declared(on_demand=on_demand)
     reader = OnlineReader(catalog, LmdbStore(settings.online_dir), Clock(NOW))
     champions = Champions(LakehouseResource.from_settings(settings), settings.models_dir, {spec.name: spec})
     log = PredictionLog(settings.prediction_log_dir)
     predictor = Predictor({spec.name: spec}, champions, reader, log, Clock(NOW))
-    return FeatureServer(
-        Parts(
-            settings=settings,
-            catalog=catalog,
-            reader=reader,
-            unready=lambda: (),
-            push=lambda source, columns: source,
-            sources=frozenset(),
-            access=Access(settings, catalog.views, (), [spec.name]),
-            metrics=Metrics(folder / "counters", 1, ROUTES, counted_views(catalog), ()),
-            access_log=AccessLog(settings.server_access_log),
-            facts=lambda: Facts(NOW, settings.dagster_ui_url, (), ()),
-            close=lambda: None,
-            predictor=ModelServing(predictor, champions, log),
-        )
-    )
+    return make_app(folder, catalog, reader, NOW, predictor=ModelServing(predictor, champions, log))
 
 
 def _bare(folder: Path, rows: int) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from orchestration.feature_store.server import (
     counted_views,
 )
 from orchestration.feature_store.views import Catalog
+from orchestration.model_serving import ModelServing
 from orchestration.settings import Settings
 
 
@@ -24,7 +25,12 @@ def _takes_no_push(source: str, _columns: object) -> NoReturn:
 
 
 def make_app(
-    folder: Path, catalog: Catalog, reader: OnlineReader, now: datetime, workers: int = 1
+    folder: Path,
+    catalog: Catalog,
+    reader: OnlineReader,
+    now: datetime,
+    workers: int = 1,
+    predictor: ModelServing | None = None,
 ) -> FeatureServer:
     """The application of one worker; its counters and its log are in ``folder``."""
     settings = Settings(data_dir=folder, server_access_log=folder / "access.jsonl", server_workers=workers)
@@ -36,10 +42,11 @@ def make_app(
             unready=lambda: (),
             push=_takes_no_push,
             sources=frozenset(),
-            access=Access(settings, catalog.views, ()),
+            access=Access(settings, catalog.views, (), () if predictor is None else sorted(predictor.models)),
             metrics=Metrics(folder / "counters", workers, ROUTES, counted_views(catalog), ()),
             access_log=AccessLog(settings.server_access_log),
             facts=lambda: Facts(now, settings.dagster_ui_url, (), ()),
             close=reader.store.close,
+            predictor=predictor,
         )
     )

@@ -34,14 +34,19 @@ def refresh_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetC
     then goes on inside the run but never here. Put warn-level checks on non-blocking specs. A failed
     run of this asset is not requested again until an input changes: mend it and run it by hand.
     """
-    inputs_changed = dg.AutomationCondition.newly_missing() | dg.AutomationCondition.any_deps_updated()
+    return _when_inputs_pass(dg.AutomationCondition.any_deps_updated(), "refresh_when_inputs_pass")
+
+
+def _when_inputs_pass(
+    updated: dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey], label: str
+) -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
     return (
-        inputs_changed.since_last_handled()
+        (dg.AutomationCondition.newly_missing() | updated).since_last_handled()
         & ~dg.AutomationCondition.any_deps_missing()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
         & dg.AutomationCondition.all_deps_blocking_checks_passed()
-    ).with_label("refresh_when_inputs_pass")
+    ).with_label(label)
 
 
 def serve_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
@@ -65,17 +70,8 @@ def predict_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetC
     As ``refresh_when_inputs_pass``, but that another champion serves changes no prediction of a day that is
     over. Holds back until there is a champion.
     """
-    inputs_changed = (
-        dg.AutomationCondition.newly_missing()
-        | dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.groups("model"))
-    )
-    return (
-        inputs_changed.since_last_handled()
-        & ~dg.AutomationCondition.any_deps_missing()
-        & ~dg.AutomationCondition.any_deps_in_progress()
-        & ~dg.AutomationCondition.in_progress()
-        & dg.AutomationCondition.all_deps_blocking_checks_passed()
-    ).with_label("predict_when_inputs_pass")
+    updated = dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.groups("model"))
+    return _when_inputs_pass(updated, "predict_when_inputs_pass")
 
 
 def refresh_when_inputs_settle() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:

@@ -7,13 +7,13 @@ to tell, and nothing of a change in what inputs mean for the label. What belongs
 does not: what they are compared with (``performance``).
 """
 
-from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestration.learning.statistics.bootstrap import resampled, t_quantile
-from orchestration.learning.statistics.metrics import BINS, Estimate, losses
+from orchestration.learning.statistics.bootstrap import t_quantile
+from orchestration.learning.statistics.metrics import BINS, Estimate, drawn_estimate, losses, mean_gap, ratio
 from orchestration.monitoring.cells import Cells
 
 Floats = NDArray[np.float64]
@@ -36,13 +36,7 @@ def realised(
     def sums(*columns: Floats) -> Floats:
         return np.stack([np.bincount(cells.places, weights=c, minlength=count) for c in columns])
 
-    def drawn(by_day: Floats, statistic: Callable[[Floats], Floats]) -> Estimate:
-        value, values = resampled(by_day, statistic, draws, seed)
-        values = values[np.isfinite(values)]
-        if count < 2 or not len(values):
-            return Estimate(value, None, None)
-        low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return Estimate(value, float(low), float(high))
+    drawn = partial(drawn_estimate, confidence=confidence, draws=draws, seed=seed)
 
     rows = sums(cells.rows)
     found: dict[str, Estimate] = {}
@@ -52,14 +46,14 @@ def realised(
         variance = float((by_day**2).sum()) * count / max(count - 1, 1)
         found["auc"] = _interval(area, variance, count, confidence, most=1.0)
     s = cells.scores
-    found["log_loss"] = drawn(np.vstack([sums(y1 * loss1 + y0 * loss0), rows]), _ratio)
-    found["brier"] = drawn(np.vstack([sums(y1 * (1 - s) ** 2 + y0 * s**2), rows]), _ratio)
-    found["ece"] = drawn(np.vstack([_gaps(cells), rows]), _mean_gap)
+    found["log_loss"] = drawn(np.vstack([sums(y1 * loss1 + y0 * loss0), rows]), ratio)
+    found["brier"] = drawn(np.vstack([sums(y1 * (1 - s) ** 2 + y0 * s**2), rows]), ratio)
+    found["ece"] = drawn(np.vstack([_gaps(cells), rows]), mean_gap)
     decided = cells.decided.astype(np.float64)
     if decided @ cells.rows:
-        found["precision"] = drawn(sums(decided * y1, decided * cells.rows), _ratio)
+        found["precision"] = drawn(sums(decided * y1, decided * cells.rows), ratio)
     if y1.sum():
-        found["recall"] = drawn(sums(decided * y1, y1), _ratio)
+        found["recall"] = drawn(sums(decided * y1, y1), ratio)
     return found
 
 
@@ -141,12 +135,3 @@ def _gaps(cells: Cells) -> Floats:
     gaps = cells.rows * cells.scores - cells.positives
     by_bin = np.bincount(bins * count + cells.places, weights=gaps, minlength=(int(bins.max()) + 1) * count)
     return np.asarray(by_bin.reshape(-1, count), dtype=np.float64)
-
-
-def _ratio(sums: Floats) -> Floats:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(sums[0] / sums[1])
-
-
-def _mean_gap(sums: Floats) -> Floats:
-    return np.asarray(np.abs(sums[:-1]).sum(axis=0) / sums[-1])

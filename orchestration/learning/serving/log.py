@@ -62,17 +62,16 @@ class PredictionLog:
         with self._lock:
             segment = self._segments.get(model) or self._begin(model)
             written = os.write(segment.handle, data)
-            segment.size += written
-            if written < len(
-                data
-            ):  # a full disk; what is there of the last line must not stand before others
-                self._end(model)
+            if written < len(data):
+                # A full disk: a part of a line, or lines that nobody gets, must not stand before others.
+                os.ftruncate(segment.handle, segment.size)
                 raise OSError(f"{segment.path}: {written} of {len(data)} bytes were written")
+            segment.size += written
             if segment.size >= SEGMENT_BYTES:
                 self._end(model)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._keep, name="prediction-log", daemon=True)
-            self._thread.start()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._keep, name="prediction-log", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """End all files."""

@@ -5,6 +5,7 @@ What belongs here: metrics of one model. What does not: differences of two (``co
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,6 +74,26 @@ def calibration_curve(labels: NDArray[Any], scores: Floats, bins: int = BINS) ->
     )
 
 
+def drawn_estimate(
+    by_day: Floats, statistic: Callable[[Floats], Floats], *, confidence: float, draws: int, seed: int
+) -> Estimate:
+    """A statistic of sums by day, with its interval by drawing whole days; of one day it has none.
+
+    Args:
+        by_day: The sums, in rows, of each day, in columns.
+        statistic: From such sums over all days to the value.
+        confidence: Of the interval.
+        draws: Of days.
+        seed: Of the draws.
+    """
+    value, values = resampled(by_day, statistic, draws, seed)
+    values = values[np.isfinite(values)]
+    if by_day.shape[-1] < 2 or not len(values):
+        return Estimate(value, None, None)
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Estimate(value, float(low), float(high))
+
+
 def measure(
     labels: NDArray[Any],
     scores: Floats,
@@ -105,13 +126,7 @@ def measure(
     def sums(*columns: Floats) -> Floats:
         return np.stack([np.bincount(day, weights=column, minlength=count) for column in columns])
 
-    def drawn(by_day: Floats, statistic: Callable[[Floats], Floats]) -> Estimate:
-        value, values = resampled(by_day, statistic, draws, seed)
-        values = values[np.isfinite(values)]
-        if count < 2 or not len(values):
-            return Estimate(value, None, None)
-        low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-        return Estimate(value, float(low), float(high))
+    drawn = partial(drawn_estimate, confidence=confidence, draws=draws, seed=seed)
 
     place = score_bins(scores)
     bins = int(place.max()) + 1
@@ -120,22 +135,24 @@ def measure(
     found: dict[str, Estimate] = {}
     if 0 < y.sum() < len(y):
         found["auc"] = _area(y, scores, days, confidence)
-    found["log_loss"] = drawn(np.vstack([sums(losses(y, scores)), rows]), _ratio)
-    found["brier"] = drawn(np.vstack([sums((scores - y) ** 2), rows]), _ratio)
-    found["ece"] = drawn(np.vstack([gaps, rows]), _mean_gap)
+    found["log_loss"] = drawn(np.vstack([sums(losses(y, scores)), rows]), ratio)
+    found["brier"] = drawn(np.vstack([sums((scores - y) ** 2), rows]), ratio)
+    found["ece"] = drawn(np.vstack([gaps, rows]), mean_gap)
     if decided.sum():
-        found["precision"] = drawn(sums(decided * y, decided), _ratio)
+        found["precision"] = drawn(sums(decided * y, decided), ratio)
     if y.sum():
-        found["recall"] = drawn(sums(decided * y, y), _ratio)
+        found["recall"] = drawn(sums(decided * y, y), ratio)
     return found
 
 
-def _ratio(sums: Floats) -> Floats:
+def ratio(sums: Floats) -> Floats:
+    """Of two sums the first by the second."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(sums[0] / sums[1])
 
 
-def _mean_gap(sums: Floats) -> Floats:
+def mean_gap(sums: Floats) -> Floats:
+    """Of sums of gaps by bin, and last of rows: the mean absolute gap."""
     return np.asarray(np.abs(sums[:-1]).sum(axis=0) / sums[-1])
 
 

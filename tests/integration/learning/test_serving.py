@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -381,6 +382,23 @@ def test_a_killed_server_loses_nothing_that_it_has_answered(
     shutil.copy(kept, folder / "0.open")  # as a landing leaves it that is killed after its commit
     assert land_predictions(lakehouse, settings.prediction_log_dir, spec) == Landed(1, 0)
     assert list(folder.iterdir()) == []
+
+
+def test_of_a_write_that_does_not_fit_nothing_stays(tmp_path: Path) -> None:
+    """As on a full disk: the system writes what fits, and says how much that was."""
+    log = PredictionLog(tmp_path)
+    log.write("m", [b'{"n": 1}'])
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30, before[1]))
+    try:
+        with pytest.raises(OSError, match="21 of 27 bytes were written"):
+            log.write("m", [b'{"n": 2}'] * 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    log.write("m", [b'{"n": 3}'])
+    log.close()
+    (file,) = whole_segments(tmp_path / "m")
+    assert file.read_bytes() == b'{"n": 1}\n{"n": 3}\n'
 
 
 def test_lines_of_processes_do_not_mix_and_full_files_end(
