@@ -114,7 +114,7 @@ class Works:
             )
         catalog.close()
         self.root = shutil.copytree(trained.root, folder / "models")
-        settings = Settings(data_dir=folder / "data", duckdb_threads=1)
+        self.settings = settings = Settings(data_dir=folder / "data", duckdb_threads=1)
         self.lakehouse = LakehouseResource.from_settings(settings)
         self.spec, self.log_dir, self.folder = spec, settings.prediction_log_dir, folder
         self.first, self.second = trained.artifacts
@@ -262,7 +262,7 @@ def test_a_service_that_asks_for_the_instant_gets_now_unless_it_is_told(works: W
 def test_the_sensor_asks_for_a_run_once_something_waits_and_the_asset_lands_it(works: Works) -> None:
     works.promote(works.first)
     assets = build_online_prediction_assets({works.spec.name: works.spec}, works.log_dir)
-    sensor = build_prediction_sensor(assets, works.log_dir, dg.DefaultSensorStatus.STOPPED)
+    sensor = build_prediction_sensor(assets, works.settings, dg.DefaultSensorStatus.STOPPED)
 
     def ticked() -> list[dg.RunRequest]:
         return sensor.evaluate_tick(dg.build_sensor_context()).run_requests or []
