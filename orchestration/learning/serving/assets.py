@@ -24,20 +24,21 @@ def online_predictions_key(spec: ModelSpec) -> dg.AssetKey:
     return dg.AssetKey([ONLINE_PREDICTIONS, spec.name])
 
 
+def can_be_asked(spec: ModelSpec) -> bool:
+    """Whether a server can predict with it: all features of its service are online."""
+    return all(wanted.role.view.online for wanted in spec.service.features)
+
+
 def build_online_prediction_assets(
     models: Mapping[str, ModelSpec], folder: Path
 ) -> list[dg.AssetsDefinition]:
-    """An asset for each model that can be asked: one whose features are all online.
+    """An asset for each model that can be asked.
 
     Args:
         models: The declared models.
         folder: The log of predictions.
     """
-    return [
-        _asset(spec, folder)
-        for spec in models.values()
-        if all(wanted.role.view.online for wanted in spec.service.features)
-    ]
+    return [_asset(spec, folder) for spec in models.values() if can_be_asked(spec)]
 
 
 def _asset(spec: ModelSpec, folder: Path) -> dg.AssetsDefinition:
