@@ -47,6 +47,7 @@ from orchestration.learning.spec import ModelSpec, build_models
 from orchestration.learning.training import train
 from orchestration.model_serving import ModelServing
 from orchestration.monitoring.assets import build_monitoring_assets, monitoring_key, skew_check
+from orchestration.monitoring.watching import Watcher
 from orchestration.settings import Clock, Settings
 from tests.forks import CONTEXT
 from tests.model_works import CODE, MODEL, PREDICT, Rows, make_rows, make_spec, manifest_with, silent
@@ -252,7 +253,7 @@ def test_a_service_that_asks_for_the_instant_gets_now_unless_it_is_told(works: W
     predictor = Predictor({spec.name: spec}, works.champions, reader, works.log, Clock(NOW))
     assert predictor.columns("low_pressure")[1] == {"prediction_at": "timestamptz"}
     columns: dict[str, list[Any]] = {"pump": ["alder"], "demand": [7]}
-    earlier = NOW - timedelta(hours=1)
+    earlier = NOW - timedelta(hours=3)
     for told in ({}, {"prediction_at": [earlier]}):
         asyncio.run(predictor.predict("low_pressure", {**columns, **told}))
     works.close()
@@ -260,6 +261,12 @@ def test_a_service_that_asks_for_the_instant_gets_now_unless_it_is_told(works: W
     told_of = "select epoch(prediction_at), epoch(predicted_at) from lake.predictions.low_pressure order by 1"
     now = NOW.timestamp()
     assert works.ask(told_of) == [(earlier.timestamp(), now), (now, now)]
+    # Of whatever instant it is, it is made from what is known now, and that is no skew.
+    watcher = Watcher(
+        spec, works.registry, works.lakehouse, catalog, lambda *_: Rows(make_rows()), NOW, "r", silent
+    )
+    compared = watcher.skew(watcher.today)[works.first.version]
+    assert [(column.rows, column.differences) for column in compared] == [(2, 0)] * 4
 
 
 def test_the_sensor_asks_for_a_run_once_something_waits_and_the_asset_lands_it(works: Works) -> None:
