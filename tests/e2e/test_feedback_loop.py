@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import yaml
 
 from orchestration.automation.retraining.decisions import DecisionLog
@@ -133,17 +134,27 @@ class Platform:
         return made["runId"], told, checks
 
 
-def predicted(server: Running) -> dict[str, Any]:
+def predicted(server: Running) -> requests.Response:
     """What the server answers of a reading of each pump at noon."""
     count = len(PUMPS)
     entities = {
         "pump": list(PUMPS), "reading_hour": [12] * count, "reading_at": ["2024-01-09T12:00:00Z"] * count,
     }  # fmt: skip
     body = {"model": MODEL, "entities": entities}
-    got = server.http.post(f"{server.address}/predict", json=body, timeout=30)
-    assert got.status_code == 200, got.text
-    told: dict[str, Any] = got.json()
-    return told
+    return server.http.post(f"{server.address}/predict", json=body, timeout=30)
+
+
+def until_served(server: Running, former: str | None) -> dict[str, Any]:
+    """What the server answers once another version than the former serves: it looks once a second."""
+    end = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < end:
+        got = predicted(server)
+        told: dict[str, Any] = got.json()
+        if got.status_code == 200 and told["model_version"] != former:
+            return told
+        assert got.status_code == (503 if former is None else 200), got.text
+        time.sleep(0.2)
+    raise AssertionError(f"{former or 'nothing'} serves on\n{server.log.read_text()[-3000:]}")
 
 
 def decisions(answer: Mapping[str, Any]) -> list[bool]:
@@ -226,12 +237,3 @@ def test_a_drifted_day_makes_another_champion_that_the_server_answers_with(
     assert (champion.version, champion.before, champion.run_id) == (
         after["model_version"], before["model_version"], run_id,
     )  # fmt: skip
-
-
-def until_served(server: Running, former: str | None) -> dict[str, Any]:
-    """What the server answers once another version than the former serves: it looks once a second."""
-    end = time.monotonic() + DEADLINE_SECONDS
-    while (answer := predicted(server))["model_version"] == former:
-        assert time.monotonic() < end, f"{former} serves on"
-        time.sleep(0.2)
-    return answer
