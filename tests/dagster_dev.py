@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,18 @@ class Server:
             time.sleep(0.3)
         raise AssertionError(f"waited in vain for {what}\n{self._log.read_text()[-3000:]}")
 
-    def launch(self, job: str, first: str, last: str) -> str:
+    def launch(self, job: str, first: str, last: str, assets: Sequence[str] | None = None) -> str:
+        """Start a job on a range of partitions, for some assets of it or all."""
         tags = [
             {"key": "dagster/asset_partition_range_start", "value": first},
             {"key": "dagster/asset_partition_range_end", "value": last},
         ]
         params = {
-            "selector": {**REPOSITORY, "jobName": job},
+            "selector": {
+                **REPOSITORY,
+                "jobName": job,
+                "assetSelection": None if assets is None else [{"path": a.split("/")} for a in assets],
+            },
             "runConfigData": {},
             "executionMetadata": {"tags": tags},
         }

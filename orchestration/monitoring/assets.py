@@ -369,7 +369,7 @@ def _skew(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.AssetsDefinit
         rows = sum(max((column.rows for column in told), default=0) for told in by_version.values())
         words = "; ".join(_skew_words(version, column) for version, column in wrong) or (
             f"{len({column.column_name for _, column in found})} features of {rows:,} predictions are what "
-            "history says" if found else f"no online predictions today and {watch.window.days} days before"
+            "history says" if found else f"no online predictions in the last {watch.window.days + 1} days"
         )  # fmt: skip
         yield dg.MaterializeResult(
             metadata={

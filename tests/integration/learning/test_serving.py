@@ -375,6 +375,9 @@ def test_what_cannot_be_predicted_is_refused_with_its_reason(works: Works, spec:
     )
     assert refused(request(colour=["red"]))[1].startswith("entities: unknown column colour")
     assert refused(request(demand=["much"]))[0] == 422
+    # Each would stand in the log for ever, and all that stands there with it.
+    for wrong in (1.5, 2**31, True):
+        assert refused(request(demand=[wrong]))[0] == 422
     assert refused(request(pump=[3]))[0] == 422
     assert refused({**request(), "rows": 1})[0] == 422
     shutil.rmtree(works.folder / "data" / "online")
