@@ -48,6 +48,7 @@ CHANGED: dict[str, Any] = {
         "train": "10 hours", "validation": "4 hours", "evaluation": "26 hours", "embargo": "70 minutes",
         "min_rows": 40,
     },
+    # By two days little is sure: that the first champion is better than the baseline is not, at one in twenty.
     "gate": {"minimum_gain": 0.01, "error_rate": 0.3, "non_inferiority_margin": 0.2},
     "retrain": {"drift": {"alarms": 1, "of": 1, "min_rows": 100, "importance": 0.2}},
     "monitoring": {"drift": {"window": "1 day", "min_rows": 100}},
