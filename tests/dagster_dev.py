@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,8 +125,9 @@ def dagster_dev(root: Path, environment: Mapping[str, str]) -> Iterator[Server]:
             server.until("the code location", LOCATION, lambda data: data["assetNodes"])
             yield server
         finally:
-            process.send_signal(signal.SIGINT)
-            try:
+            # As a terminal does: asked alone, it leaves its code server behind.
+            os.killpg(process.pid, signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
                 process.wait(20)
-            except subprocess.TimeoutExpired:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
