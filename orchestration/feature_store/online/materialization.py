@@ -9,7 +9,7 @@ here: which rows. What does not: bytes (``packing``) and where they go (``store`
 
 import gc
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ from orchestration.feature_store.online.store import (
     ConcurrentMaterializationError,
     OnlineStore,
     Position,
+    TiedError,
     timestamp_of,
 )
 from orchestration.feature_store.views import View
@@ -335,16 +336,21 @@ class _Run:
 
     def _follow(self, base: Position) -> Materialization:
         come = self._pack(f"from {self.come}")
-        doubtful = self._overtaken(come)
-        looked_up = self._look_up(doubtful)
-        changes = Changes(
-            # In the order of keys a store finds its way faster.
-            newer=sorted((key, value) for key, value in come.items() if key not in doubtful),
-            exact=list(looked_up.items()),
-            gone=[key for key in doubtful if key not in looked_up],
-        )
+        doubtful = self._overtaken()
+        while True:
+            looked_up = self._look_up(doubtful)
+            changes = Changes(
+                # In the order of keys a store finds its way faster.
+                newer=sorted((key, value) for key, value in come.items() if key not in doubtful),
+                exact=list(looked_up.items()),
+                gone=[key for key in doubtful if key not in looked_up],
+            )
+            try:
+                applied = self.store.apply(self.view.name, base, self.position, changes)
+                break
+            except TiedError as tied:
+                doubtful |= self._texts(tied.keys)
         self.written_bytes = sum(map(len, chain.from_iterable(chain(changes.newer, changes.exact))))
-        applied = self.store.apply(self.view.name, base, self.position, changes)
         return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
 
     def _pack(self, rows: str) -> dict[bytes, bytes]:
@@ -357,33 +363,24 @@ class _Run:
                 break
         return latest
 
-    def _overtaken(self, come: dict[bytes, bytes]) -> dict[bytes, str]:
-        """The entities, by key, that timestamps alone do not decide, each with its key's whole text."""
-        key = self.packer.keys.sql()
+    def _overtaken(self) -> dict[bytes, str]:
+        """The entities, by key, whose newest row may be gone, each with its key's whole text."""
+        if self.gone is None:
+            return {}
         at = f"epoch_us(max(cast({identifier(self.view.timestamp)} as timestamptz)))"
-        found: list[tuple[str, int]] = []
-        if self.gone is not None:
-            found = self.con.execute(f"select {key}, {at} from {self.gone} group by 1").fetchall()
-        gone = {shortened(text.encode()): (text, latest) for text, latest in found}
-        doubtful = {
-            k: gone[k][0]
-            for k, held in zip(gone, self._held(list(gone)), strict=True)
-            if held is None or timestamp_of(held) <= gone[k][1]
+        latest = f"select {self.packer.keys.sql()}, {at} from {self.gone} group by 1"
+        gone = {shortened(text.encode()): (text, at) for text, at in self.con.execute(latest).fetchall()}
+        (values,) = self.store.read([(self.view, list(gone))])
+        return {
+            key: gone[key][0]
+            for key, held in zip(gone, values, strict=True)
+            if held is None or timestamp_of(held) <= gone[key][1]
         }
-        tied = {
-            k
-            for k, held in zip(come, self._held(list(come)), strict=True)
-            if held is not None and timestamp_of(held) == timestamp_of(come[k]) and held != come[k]
-        }
-        if tied:
-            texts = (
-                text for (text,) in self.con.execute(f"select distinct {key} from {self.come}").fetchall()
-            )
-            doubtful |= {k: text for text in texts if (k := shortened(text.encode())) in tied}
-        return doubtful
 
-    def _held(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.store.read([(self.view, keys)])[0] if keys else []
+    def _texts(self, keys: Set[bytes]) -> dict[bytes, str]:
+        """Some of the entities that come, by key, each with its key's whole text."""
+        texts = self.con.execute(f"select distinct {self.packer.keys.sql()} from {self.come}").fetchall()
+        return {key: text for (text,) in texts if (key := shortened(text.encode())) in keys}
 
     def _look_up(self, entities: dict[bytes, str]) -> dict[bytes, bytes]:
         """The latest values of some entities by their whole history."""
