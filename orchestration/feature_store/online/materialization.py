@@ -33,15 +33,19 @@ from orchestration.feature_store.online.store import (
     timestamp_of,
 )
 from orchestration.feature_store.views import View
-from orchestration.lakehouse import LAKE, LakehouseResource, current_snapshot, in_transaction
+from orchestration.lakehouse import LAKE, LakehouseResource, in_transaction
 from orchestration.lakehouse.tables import relation
 from orchestration.sql import identifier, literal
 
 MAX_CHANGED_ROWS = 1_000_000
-"""More changed rows than these are not held in memory: everything is written anew, a batch at a time."""
+"""More changed entities than these are not held in memory: all is written anew, a batch at a time."""
 _ATTEMPTS = 3
 _WITH_TWO_ZEROS = frozenset({"float", "double"})
 _CATALOG = f"__ducklake_metadata_{LAKE}"
+
+
+class _TooManyError(Exception):
+    """More has changed than is held in memory."""
 
 
 class _TieError(Exception):
@@ -210,22 +214,28 @@ class _Run:
         self.con, self.store, self.view = con, store, view
         self.packer = Packer(view)
         self.base = store.position(view.name)
-        target = current_snapshot(con) if snapshot is None else snapshot
+        base = -1 if self.base is None else self.base.snapshot
+        ((newest, self.is_kept),) = con.execute(
+            f"select max(snapshot_id), bool_or(snapshot_id = {base}) from {_CATALOG}.ducklake_snapshot"
+        ).fetchall()
+        target = int(newest) if snapshot is None else snapshot
         self.position = Position(view.schema_hash, table_identity(con, view, target), target, micros(now))
         self.written_bytes = 0
         self.gone: str | None = None
         """The temporary table of rows that were known and are no more; None for no such row."""
-        self.come = "_changes"
-        """The temporary table of rows that are known now and were not."""
+        self.come = ""
+        """A query for the rows that are known now and were not."""
 
     def materialize(self, *, full: bool) -> Materialization:
         reason = "asked for" if full else self._why_rebuild()
         if self.base is None or reason is not None:
             return self._rebuild(reason or "")
-        changed = self._find_changes(self.base)
-        if changed > MAX_CHANGED_ROWS:
+        self._find_changes(self.base)
+        try:
+            return self._follow(self.base)
+        except _TooManyError:
+            changed = self._count_of(f"({self.come})") + (self._count_of(self.gone) if self.gone else 0)
             return self._rebuild(f"{changed} changed rows are more than {MAX_CHANGED_ROWS}")
-        return self._follow(self.base)
 
     def _why_rebuild(self) -> str | None:
         base, position = self.base, self.position
@@ -237,8 +247,7 @@ class _Run:
             return "the table has been made anew"
         if base.cutoff > position.cutoff or base.snapshot > position.snapshot:
             return "the store is ahead"
-        kept = f"select count(*) from ducklake_snapshots('{LAKE}') where snapshot_id = {base.snapshot}"
-        if not self.con.execute(kept).fetchall()[0][0]:
+        if not self.is_kept:
             return f"snapshot {base.snapshot} has expired"
         return None
 
@@ -302,46 +311,45 @@ class _Run:
 
         return self.store.rebuild(self.view.name, self.position, counted())
 
-    def _find_changes(self, base: Position) -> int:
-        """Find the rows that were known and are no more, and those that are now; gives how many they are."""
+    def _find_changes(self, base: Position) -> None:
+        """Find the rows that were known and are no more, and those that are now."""
         view, position = self.view, self.position
-        known = rows_known(view, position.snapshot, position.cutoff, base.cutoff)
-        names = _columns(view)
-        parts = []
+        come = []
+        if base.cutoff != position.cutoff or base.snapshot == position.snapshot:
+            come = [rows_known(view, position.snapshot, position.cutoff, base.cutoff)]
         if base.snapshot != position.snapshot:
-            keys = "".join(f" and {identifier(key)} is not null" for key in view.keys)
-            # The feed's two halves by themselves: as one, DuckLake joins them to tell updates apart.
-            parts = [
-                f"select {names}, {is_gone} as is_gone from ducklake_table_{half}({literal(LAKE)}, "
-                f"{literal(view.schema)}, {literal(view.table)}, {base.snapshot + 1}, {position.snapshot}) "
-                f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
-                for half, is_gone in (("insertions", "false"), ("deletions", "true"))
-            ]
-        if base.cutoff != position.cutoff or not parts:
-            parts.append(f"select *, false as is_gone from ({known})")
-        self.con.execute(f"create or replace temp table _changes as {' union all '.join(parts)}")
-        counts = "select count(*) filter (is_gone), count(*) from _changes"
-        ((gone, changed),) = self.con.execute(counts).fetchall()
-        if not gone:
-            return int(changed)
-        # A row that was deleted and written again has not changed.
-        before, after = "(from _changes where is_gone)", "(from _changes where not is_gone)"
-        self.con.execute(f"create or replace temp table _gone as {_difference(view, before, after)}")
-        self.con.execute(f"create or replace temp table _come as {_difference(view, after, before)}")
-        self.gone, self.come = "_gone", "_come"
-        return self._count_of("_gone") + self._count_of("_come")
+            come.append(self._feed("insertions", base))
+            # By themselves: asked for both, DuckLake joins them to tell updates apart.
+            self.con.execute(f"create or replace temp table _deleted as {self._feed('deletions', base)}")
+        self.come = " union all ".join(come)
+        if base.snapshot != position.snapshot and self._count_of("_deleted"):
+            # A row that was deleted and written again has not changed.
+            self.con.execute(f"create or replace temp table _inserted as {self.come}")
+            for table, *two in (("_gone", "_deleted", "_inserted"), ("_come", "_inserted", "_deleted")):
+                self.con.execute(f"create or replace temp table {table} as {_difference(view, *two)}")
+            self.gone, self.come = "_gone", "from _come"
+
+    def _feed(self, half: str, base: Position) -> str:
+        """A query for the ``insertions`` or ``deletions`` since a position among the rows it knew."""
+        view = self.view
+        keys = "".join(f" and {identifier(key)} is not null" for key in view.keys)
+        return (
+            f"select {_columns(view)} from ducklake_table_{half}({literal(LAKE)}, {literal(view.schema)}, "
+            f"{literal(view.table)}, {base.snapshot + 1}, {self.position.snapshot}) "
+            f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
+        )
 
     def _count_of(self, relation: str) -> int:
         return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
-        come = self._pack(f"from {self.come}")
+        come = self._pack(self.come)
         doubtful = self._overtaken()
         while True:
             looked_up = self._look_up(doubtful)
             changes = Changes(
                 # In the order of keys a store finds its way faster.
-                newer=sorted((key, value) for key, value in come.items() if key not in doubtful),
+                newer=[(key, come[key]) for key in sorted(come.keys() - doubtful.keys())],
                 exact=list(looked_up.items()),
                 gone=[key for key in doubtful if key not in looked_up],
             )
@@ -350,23 +358,38 @@ class _Run:
                 break
             except TiedError as tied:
                 doubtful |= self._texts(tied.keys)
-        self.written_bytes = sum(map(len, chain.from_iterable(chain(changes.newer, changes.exact))))
+        self.written_bytes = sum(map(len, chain(*changes.newer, *changes.exact)))
         return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
 
     def _pack(self, rows: str) -> dict[bytes, bytes]:
-        """The value of the latest row of each entity among ``rows``, a query, by key."""
+        """The value of the latest row of each entity among ``rows``, a query, by key.
+
+        Raises:
+            _TooManyError: There are more than a materialization of changes may hold.
+        """
         for ties in (False, True):  # mostly there are none, and to order them takes long
-            query = latest_rows(self.view, rows, ties=ties)
-            batches = list(self.packer.batches(self.con, f"({query})"))
-            latest = dict(chain.from_iterable(batches))
-            if len(latest) == sum(map(len, batches)):
+            query = latest_rows(self.view, "from _rows", ties=ties)
+            latest: dict[bytes, bytes] = {}
+            count = 0
+            for batch in self.packer.batches(self.con, f"(with _rows as materialized ({rows}) {query})"):
+                count += len(batch)
+                if count > MAX_CHANGED_ROWS:
+                    raise _TooManyError
+                latest.update(iter(batch))
+            if len(latest) == count:
                 break
         return latest
 
     def _overtaken(self) -> dict[bytes, str]:
-        """The entities, by key, whose newest row may be gone, each with its key's whole text."""
+        """The entities, by key, whose newest row may be gone, each with its key's whole text.
+
+        Raises:
+            _TooManyError: More rows are gone than a materialization of changes may hold.
+        """
         if self.gone is None:
             return {}
+        if self._count_of(self.gone) > MAX_CHANGED_ROWS:
+            raise _TooManyError
         at = f"epoch_us(max(cast({identifier(self.view.timestamp)} as timestamptz)))"
         latest = f"select {self.packer.keys.sql()}, {at} from {self.gone} group by 1"
         gone = {shortened(text.encode()): (text, at) for text, at in self.con.execute(latest).fetchall()}
@@ -379,7 +402,7 @@ class _Run:
 
     def _texts(self, keys: Set[bytes]) -> dict[bytes, str]:
         """Some of the entities that come, by key, each with its key's whole text."""
-        texts = self.con.execute(f"select distinct {self.packer.keys.sql()} from {self.come}").fetchall()
+        texts = self.con.execute(f"select distinct {self.packer.keys.sql()} from ({self.come})").fetchall()
         return {key: text for (text,) in texts if (key := shortened(text.encode())) in keys}
 
     def _look_up(self, entities: dict[bytes, str]) -> dict[bytes, bytes]:
@@ -390,8 +413,8 @@ class _Run:
         rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
         self.con.register("_doubtful", pa.table({"entity_key": list(entities.values())}))
         try:
-            tables = [self.come] if self.gone is None else [self.come, self.gone]
-            touched = " union all ".join(f"select {keys} from {table}" for table in tables)
+            parts = [f"({self.come})"] if self.gone is None else [f"({self.come})", self.gone]
+            touched = " union all ".join(f"select {keys} from {part}" for part in parts)
             wanted = (
                 f"select distinct {keys} from ({touched}) "
                 f"where {self.packer.keys.sql()} in (select entity_key from _doubtful)"

@@ -160,16 +160,14 @@ def split_newer(newer: Sequence[Pair], held: Sequence[bytes | None]) -> tuple[li
     Raises:
         TiedError: A pair has the timestamp of another value that is held.
     """
-    keep, tied = [], []
+    older, tied = set(), set()
     at = _TIMESTAMP.unpack_from
-    for pair, old in zip(newer, held, strict=True):
-        if old is not None:
-            before, now = at(old), at(pair[1])
+    for (key, value), old in zip(newer, held, strict=True):
+        if old is not None and (before := at(old)) >= (now := at(value)):
             if before > now:
-                continue
-            if before == now and old != pair[1]:
-                tied.append(pair[0])
-        keep.append(pair)
+                older.add(key)
+            elif old != value:
+                tied.add(key)
     if tied:
         raise TiedError(frozenset(tied))
-    return keep, len(newer) - len(keep)
+    return [pair for pair in newer if pair[0] not in older] if older else list(newer), len(older)
