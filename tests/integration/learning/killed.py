@@ -1,4 +1,4 @@
-"""What a process does that is killed while it promotes, predicts or records outcomes."""
+"""What a process does that is killed while it trains, judges, promotes, predicts or records outcomes."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -73,8 +73,13 @@ def a_week(settings: Settings, versions: tuple[str, str], spec: ModelSpec, catal
 
 def die_in_a_week(folder: Path, versions: tuple[str, str], commit: int, *, before: bool) -> None:
     """The same, but for its end."""
-    Mortal.left, Mortal.before = commit, before
     spec, catalog = declared()
+    become_mortal(commit, before=before)
+    a_week(Settings(data_dir=folder, duckdb_threads=1), versions, spec, catalog)
+
+
+def become_mortal(commit: int, *, before: bool) -> None:
+    """This process dies at that commit, counted from now on."""
+    Mortal.left, Mortal.before = commit, before
     connect = duckdb.connect
     duckdb.connect = lambda *a, **k: Mortal(connect(*a, **k))  # type: ignore[assignment,misc]
-    a_week(Settings(data_dir=folder, duckdb_threads=1), versions, spec, catalog)

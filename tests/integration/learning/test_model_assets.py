@@ -1,10 +1,12 @@
 """The loop in Dagster: a challenger is trained, judged and promoted, or it is not and nothing changes."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -21,6 +23,8 @@ from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.splitting import SplitError
 from orchestration.settings import PROJECT_DIR, Clock, Settings
+from tests.forks import CONTEXT
+from tests.integration.learning.killed import become_mortal
 from tests.model_works import CODE, Rows, make_rows, make_spec
 
 INPUT = dg.AssetCheckKey(dg.AssetKey(["raw", "readings"]), "row_count")
@@ -181,6 +185,55 @@ def test_a_failed_retrain_leaves_the_champion_serving(works: Works) -> None:
     assert not works.run(make_spec(), raise_on_error=False).success
     assert works.registry.champion("low_pressure") == champion
     assert len(works.registry.versions("low_pressure")) == 2  # With the baseline it was compared with.
+
+
+def train_and_die(folder: Path, commit: int, before: bool) -> None:
+    settings = Settings(data_dir=folder, duckdb_threads=1)
+    lakehouse = LakehouseResource.from_settings(settings)
+    with dg.DagsterInstance.ephemeral() as instance:
+        works = Works(settings, lakehouse, opened_registry(settings), instance, {"d0": few_rows()})
+        works.evaluate_input(True)
+        spec = make_spec()
+        become_mortal(commit, before=before)
+        works.run(spec)
+
+
+def few_rows() -> Rows:
+    return Rows(make_rows(40, 40), "d0")
+
+
+def opened_registry(settings: Settings) -> Registry:
+    clock = Clock(datetime(2024, 3, 1, tzinfo=UTC))
+    return Registry(LakehouseResource.from_settings(settings), settings.data_dir / "models", clock)
+
+
+def test_killed_at_any_commit_the_next_run_ends_as_if_nothing_was(works: Works, tmp_path: Path) -> None:
+    works.datasets = {"d0": few_rows()}
+    works.run(make_spec())
+    events = [(e.kind, e.version) for e in works.registry.events()]
+    champion = works.registry.champion("low_pressure")
+    assert champion is not None
+    assert [kind for kind, _ in events] == ["registered", "registered", "judged", "promoted"]
+    for commit, before in [*((number, True) for number in range(1, 5)), (4, False)]:
+        folder = tmp_path / f"{commit}{before}"
+        process = CONTEXT.Process(target=train_and_die, args=(folder, commit, before))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+        settings = Settings(data_dir=folder, duckdb_threads=1)
+        registry = opened_registry(settings)
+        assert registry.verify() == []
+        found = [(e.kind, e.version) for e in registry.events()]
+        assert found == events[: commit - before]
+        for event in registry.versions("low_pressure"):
+            registry.artifact("low_pressure", event.version)
+        again = replace(works, settings=settings, lakehouse=registry._lakehouse, registry=registry)
+        assert again.run(make_spec()).success
+        # What was judged already is judged again, and nothing else is done twice.
+        assert list(dict.fromkeys((e.kind, e.version) for e in registry.events())) == events
+        assert len(registry.events()) - len(events) == (commit == 4)
+        assert registry.champion("low_pressure").version == champion.version
+        assert (registry.verify(), registry.unregistered()) == ([], {})
 
 
 def test_a_damaged_champion_is_told_and_not_replaced_unseen(works: Works) -> None:
