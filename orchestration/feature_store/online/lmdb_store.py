@@ -42,7 +42,7 @@ MAP_BYTES = 1 << 37
 """Address space of one generation: the most it can grow to. No file is larger than what it holds."""
 MAX_READERS = 1024
 """Threads and processes that may read one generation at once."""
-RECENT_SHARE = 10
+RECENT_SHARE = 16
 """One entity in so many may be among the recent: reads look there first; to move them writes every page."""
 SMALL = 50_000
 """Entities of a view whose changes are not worth keeping apart."""

@@ -38,7 +38,7 @@ from orchestration.lakehouse.tables import relation
 from orchestration.sql import identifier, literal
 
 MAX_CHANGED_ROWS = 1_000_000
-"""More changed entities than these are not held in memory: all is written anew, a batch at a time."""
+"""More changed rows than these are not held in memory: everything is written anew, a batch at a time."""
 _ATTEMPTS = 3
 _WITH_TWO_ZEROS = frozenset({"float", "double"})
 _CATALOG = f"__ducklake_metadata_{LAKE}"
@@ -118,21 +118,21 @@ def materialize(
     raise AssertionError("unreachable")
 
 
-def table_identity(con: duckdb.DuckDBPyConnection, view: View, snapshot: int) -> str:
-    """The identity of a view's table, another one when the table has been made anew.
+def _table(con: duckdb.DuckDBPyConnection, view: View, snapshot: int) -> tuple[int, str]:
+    """The number of a view's table in the catalog, and its identity: both others when it is made anew.
 
     Raises:
         LookupError: There is no such table in that snapshot.
     """
     found = con.execute(
-        f"select cast(t.table_uuid as varchar) from {_CATALOG}.ducklake_table as t "
+        f"select t.table_id, cast(t.table_uuid as varchar) from {_CATALOG}.ducklake_table as t "
         f"join {_CATALOG}.ducklake_schema as s using (schema_id) "
         f"where s.schema_name = {literal(view.schema)} and t.table_name = {literal(view.table)} "
         f"and t.begin_snapshot <= {snapshot} and (t.end_snapshot is null or t.end_snapshot > {snapshot})"
     ).fetchall()
     if not found:
         raise LookupError(f"no table {view.schema}.{view.table} in snapshot {snapshot} of the lakehouse")
-    return str(found[0][0])
+    return int(found[0][0]), str(found[0][1])
 
 
 def rows_known(view: View, snapshot: int, cutoff: int, after: int | None = None) -> str:
@@ -215,11 +215,15 @@ class _Run:
         self.packer = Packer(view)
         self.base = store.position(view.name)
         base = -1 if self.base is None else self.base.snapshot
-        ((newest, self.is_kept),) = con.execute(
-            f"select max(snapshot_id), bool_or(snapshot_id = {base}) from {_CATALOG}.ducklake_snapshot"
+        ((newest, since),) = con.execute(
+            f"select max(snapshot_id), count(*) filter (snapshot_id >= {base}) "
+            f"from {_CATALOG}.ducklake_snapshot"
         ).fetchall()
+        self.are_kept = since == newest - base + 1
+        """Whether the lakehouse still has all snapshots from the store's on."""
         target = int(newest) if snapshot is None else snapshot
-        self.position = Position(view.schema_hash, table_identity(con, view, target), target, micros(now))
+        self.table_id, identity = _table(con, view, target)
+        self.position = Position(view.schema_hash, identity, target, micros(now))
         self.written_bytes = 0
         self.gone: str | None = None
         """The temporary table of rows that were known and are no more; None for no such row."""
@@ -232,7 +236,8 @@ class _Run:
             return self._rebuild(reason or "")
         self._find_changes(self.base)
         try:
-            return self._follow(self.base)
+            with _no_collection():
+                return self._follow(self.base)
         except _TooManyError:
             changed = self._count_of(f"({self.come})") + (self._count_of(self.gone) if self.gone else 0)
             return self._rebuild(f"{changed} changed rows are more than {MAX_CHANGED_ROWS}")
@@ -247,8 +252,8 @@ class _Run:
             return "the table has been made anew"
         if base.cutoff > position.cutoff or base.snapshot > position.snapshot:
             return "the store is ahead"
-        if not self.is_kept:
-            return f"snapshot {base.snapshot} has expired"
+        if not self.are_kept:
+            return f"snapshot {base.snapshot} or one after it has expired"
         return None
 
     def _report(
@@ -319,15 +324,27 @@ class _Run:
             come = [rows_known(view, position.snapshot, position.cutoff, base.cutoff)]
         if base.snapshot != position.snapshot:
             come.append(self._feed("insertions", base))
-            # By themselves: asked for both, DuckLake joins them to tell updates apart.
-            self.con.execute(f"create or replace temp table _deleted as {self._feed('deletions', base)}")
         self.come = " union all ".join(come)
-        if base.snapshot != position.snapshot and self._count_of("_deleted"):
+        if self._only_grew(base):
+            return
+        # By themselves: asked for both, DuckLake joins them to tell updates apart.
+        self.con.execute(f"create or replace temp table _deleted as {self._feed('deletions', base)}")
+        if self._count_of("_deleted"):
             # A row that was deleted and written again has not changed.
             self.con.execute(f"create or replace temp table _inserted as {self.come}")
             for table, *two in (("_gone", "_deleted", "_inserted"), ("_come", "_inserted", "_deleted")):
                 self.con.execute(f"create or replace temp table {table} as {_difference(view, *two)}")
             self.gone, self.come = "_gone", "from _come"
+
+    def _only_grew(self, base: Position) -> bool:
+        """Whether the snapshots since a position tell of the table at most that rows were inserted."""
+        insertion = f"(inserted_into_table|inlined_insert):{self.table_id}(,|$)"
+        others = f"regexp_replace(changes_made, '{insertion}', '', 'g')"
+        found = self.con.execute(
+            f"select count(*) from {_CATALOG}.ducklake_snapshot_changes where snapshot_id > {base.snapshot} "
+            f"and snapshot_id <= {self.position.snapshot} and regexp_matches({others}, ':{self.table_id}(,|$)')"
+        ).fetchall()
+        return not found[0][0]
 
     def _feed(self, half: str, base: Position) -> str:
         """A query for the ``insertions`` or ``deletions`` since a position among the rows it knew."""
@@ -343,13 +360,13 @@ class _Run:
         return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
-        come = self._pack(self.come)
+        come = self._pack(self.come, are_few=True)
         doubtful = self._overtaken()
         while True:
             looked_up = self._look_up(doubtful)
             changes = Changes(
                 # In the order of keys a store finds its way faster.
-                newer=[(key, come[key]) for key in sorted(come.keys() - doubtful.keys())],
+                newer=[(key, come[key]) for key in sorted(come) if key not in doubtful],
                 exact=list(looked_up.items()),
                 gone=[key for key in doubtful if key not in looked_up],
             )
@@ -358,17 +375,22 @@ class _Run:
                 break
             except TiedError as tied:
                 doubtful |= self._texts(tied.keys)
-        self.written_bytes = sum(map(len, chain(*changes.newer, *changes.exact)))
+        self.written_bytes = sum(map(len, chain.from_iterable(chain(changes.newer, changes.exact))))
         return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
 
-    def _pack(self, rows: str) -> dict[bytes, bytes]:
+    def _pack(self, rows: str, *, are_few: bool = False) -> dict[bytes, bytes]:
         """The value of the latest row of each entity among ``rows``, a query, by key.
+
+        Args:
+            rows: The query.
+            are_few: Whether there is mostly one row of an entity: then the latest need not be looked for.
 
         Raises:
             _TooManyError: There are more than a materialization of changes may hold.
         """
-        for ties in (False, True):  # mostly there are none, and to order them takes long
-            query = latest_rows(self.view, "from _rows", ties=ties)
+        without_ties, with_ties = (latest_rows(self.view, "from _rows", ties=ties) for ties in (False, True))
+        # Mostly there are none, and to order them takes long.
+        for query in ("from _rows", without_ties, with_ties) if are_few else (without_ties, with_ties):
             latest: dict[bytes, bytes] = {}
             count = 0
             for batch in self.packer.batches(self.con, f"(with _rows as materialized ({rows}) {query})"):

@@ -124,8 +124,8 @@ def test_whatever_is_done_a_store_holds_what_a_dict_would(open_store, monkeypatc
     assert not were_recent or (0 in were_recent and len(were_recent) > 10)
 
 
-def test_what_changes_in_a_large_view_is_kept_apart_until_it_is_a_tenth(tmp_path):
-    assert [recent_limit(n) for n in (0, SMALL - 1, SMALL, 1_000_000)] == [0, 0, SMALL // 10, 100_000]
+def test_what_changes_in_a_large_view_is_kept_apart_until_there_is_much(tmp_path):
+    assert [recent_limit(n) for n in (0, SMALL - 1, SMALL, 1_600_000)] == [0, 0, SMALL // 16, 100_000]
     store = LmdbStore(tmp_path, lambda entities: entities // 10)
     store.rebuild("readings", position(0), [pairs(1000, 0)])
     found = []
