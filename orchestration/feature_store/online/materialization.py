@@ -341,8 +341,9 @@ class _Run:
         insertion = f"(inserted_into_table|inlined_insert):{self.table_id}(,|$)"
         others = f"regexp_replace(changes_made, '{insertion}', '', 'g')"
         found = self.con.execute(
-            f"select count(*) from {_CATALOG}.ducklake_snapshot_changes where snapshot_id > {base.snapshot} "
-            f"and snapshot_id <= {self.position.snapshot} and regexp_matches({others}, ':{self.table_id}(,|$)')"
+            f"select count(*) from {_CATALOG}.ducklake_snapshot_changes "
+            f"where snapshot_id > {base.snapshot} and snapshot_id <= {self.position.snapshot} "
+            f"and regexp_matches({others}, ':{self.table_id}(,|$)')"
         ).fetchall()
         return not found[0][0]
 
@@ -388,12 +389,13 @@ class _Run:
         Raises:
             _TooManyError: There are more than a materialization of changes may hold.
         """
-        without_ties, with_ties = (latest_rows(self.view, "from _rows", ties=ties) for ties in (False, True))
-        # Mostly there are none, and to order them takes long.
-        for query in ("from _rows", without_ties, with_ties) if are_few else (without_ties, with_ties):
+        once = f"with _rows as materialized ({rows}) "
+        # Mostly there are no ties, and to order them takes long.
+        queries = [once + latest_rows(self.view, "from _rows", ties=ties) for ties in (False, True)]
+        for query in [rows, *queries] if are_few else queries:
             latest: dict[bytes, bytes] = {}
             count = 0
-            for batch in self.packer.batches(self.con, f"(with _rows as materialized ({rows}) {query})"):
+            for batch in self.packer.batches(self.con, f"({query})"):
                 count += len(batch)
                 if count > MAX_CHANGED_ROWS:
                     raise _TooManyError
