@@ -199,6 +199,7 @@ class LmdbStore:
             _sync_folder(folder)
             if old is not None:
                 _retire(old)
+            self._generations.pop(view, None)
         return written
 
     def apply(self, view: str, base: Position, position: Position, changes: Changes) -> Applied:

@@ -160,14 +160,11 @@ def split_newer(newer: Sequence[Pair], held: Sequence[bytes | None]) -> tuple[li
     Raises:
         TiedError: A pair has the timestamp of another value that is held.
     """
-    older, tied = set(), set()
+    older, tied = set[bytes](), set[bytes]()
     at = _TIMESTAMP.unpack_from
     for (key, value), old in zip(newer, held, strict=True):
-        if old is not None and (before := at(old)) >= (now := at(value)):
-            if before > now:
-                older.add(key)
-            elif old != value:
-                tied.add(key)
+        if old is not None and old != value and (before := at(old)) >= (now := at(value)):
+            (older if before > now else tied).add(key)
     if tied:
         raise TiedError(frozenset(tied))
     return [pair for pair in newer if pair[0] not in older] if older else list(newer), len(older)
