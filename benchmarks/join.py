@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.feast_side import run_feast
 from benchmarks.report import GIB, Row
-from benchmarks.timing import Measured, measure
+from benchmarks.timing import Measured, apart, measure
 from orchestration.declarations import DeclaredColumn
 from orchestration.feature_store.offline import get_historical_features
 from orchestration.feature_store.views import Catalog, View
@@ -52,6 +52,7 @@ def make_data(folder: Path, feature_rows: int, spine_rows: int) -> None:
     values = ", ".join(f"(hash(i * {n + 3}) % 1000)::double as {name}" for n, name in enumerate(FEATURES))
     entities = feature_rows // 100
     with _lakehouse(folder).get_connection() as con:
+        con.execute("set enable_progress_bar = false")
         con.execute("create schema if not exists features")
         con.execute(
             f"create or replace table features.readings as select (hash(i) % {entities})::bigint as entity, "
@@ -201,7 +202,7 @@ def run(
         RuntimeError: Two sides gave other values.
     """
     place = folder / "join"
-    make_data(place, feature_rows, spine_rows)
+    apart(make_data, place, feature_rows, spine_rows)
     rows = []
     asked = ((TTL_DAYS, ("ours", *WORDS), {"hand": 1.3}), (LONG_TTL_DAYS, ("ours", "feast"), {"feast": 6.0}))
     for ttl_days, sides, limits in asked:

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.environments import NoPackageIndexError, python_with
 from benchmarks.report import GIB, MissingError, Row
-from benchmarks.timing import Measured, measure
+from benchmarks.timing import Measured, apart, measure
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import PROJECT_DIR, Settings
 
@@ -42,6 +42,7 @@ def _generate(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lakehouse = LakehouseResource.from_settings(Settings(data_dir=folder / "data"))
     with lakehouse.get_connection() as con:
+        con.execute("set enable_progress_bar = false")
         con.execute("select setseed(0.5)")
         for name in ("predictions", "outcomes"):
             con.execute(f"create schema if not exists lake.{name}")
@@ -82,7 +83,7 @@ def run(place: Path, *, repeats: int) -> list[Row]:
         other = python_with(EVIDENTLY)
     except NoPackageIndexError as error:
         raise MissingError(f"found no Evidently and no package index to install it from: {error}") from error
-    _generate(folder)
+    apart(_generate, folder)
     ours, our_cost = _told(Path(sys.executable), "monitoring_process", folder)
     theirs, their_cost = _told(other, "evidently_process", folder)
     parts = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in ours["parts"].items())

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -47,6 +49,16 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
         raise RuntimeError(f"{' '.join(command)} exited with {process.returncode}:\n{tail}")
     return Measured(seconds, usage.ru_maxrss * _RSS_UNIT)
+
+
+def apart(work: Callable[..., object], *arguments: object) -> None:
+    """Do it in a process of its own: Linux counts what a process had before it starts one as that one's too.
+
+    Raises:
+        Exception: What ``work`` raises.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(work, *arguments).result()
 
 
 def percentiles(work: Callable[[int], object], calls: int) -> tuple[float, float]:

@@ -318,7 +318,7 @@ def table(settings: Settings, streams: int) -> Table:
     return made
 
 
-def run(folder: Path, *, repeats: int, streams: int = 40) -> list[Row]:
+def run(folder: Path, *, repeats: int, streams: int = 200) -> list[Row]:
     """Print the table; it needs no folder, and streams are its repeats."""
     del folder, repeats
     Console(width=150).print(table(declared(), streams))

@@ -126,7 +126,14 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 declarations, settings, clock, sensor_status(settings.environment, "landing")
             ),
             *(
-                [build_due_sensor(online_assets, clock, sensor_status(settings.environment, "automation"))]
+                [
+                    build_due_sensor(
+                        online_assets,
+                        settings,
+                        clock,
+                        sensor_status(settings.environment, "automation"),
+                    )
+                ]
                 if online_assets
                 else []
             ),
@@ -134,7 +141,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                 [
                     build_prediction_sensor(
                         asked,
-                        settings.prediction_log_dir,
+                        settings,
                         sensor_status(settings.environment, "automation"),
                     )
                 ]

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
         "local", description="Decides which schedules and sensors start switched on."
     )
 
+    sensor_interval_seconds: Annotated[int, Field(gt=0)] | None = Field(
+        None, description="How often each sensor looks; unset: every 30 or 60 seconds, as each declares."
+    )
+
     data_dir: AbsolutePath = Field(
         PROJECT_DIR / "data", description="Folder of everything the platform writes locally."
     )
@@ -174,6 +178,10 @@ class Settings(BaseSettings):
                 "dataset_dir": None,
             }
         )
+
+    def sensor_interval(self, usual: int) -> int:
+        """How often a sensor looks that usually does every so many seconds."""
+        return self.sensor_interval_seconds or usual
 
     @cached_property
     def lake_dir(self) -> Path:

@@ -81,7 +81,7 @@ def build_alert_sensor(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=SENSOR_NAME,
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=settings.sensor_interval(60),
         default_status=sensor_status(settings.environment, "alerts"),
         description="Tells owners, by log, webhook or e-mail, which of their assets and checks fail.",
     )

@@ -109,6 +109,7 @@ def build_automation_sensor(settings: Settings) -> dg.AutomationConditionSensorD
     return dg.AutomationConditionSensorDefinition(
         name="layer_automation",
         target=dg.AssetSelection.all(),
+        minimum_interval_seconds=settings.sensor_interval(30),
         default_status=sensor_status(settings.environment, "automation"),
         description="Requests what lies downstream of data that changed and passed its blocking checks.",
     )

@@ -82,6 +82,7 @@ class SkewWatch(Declared):
     """How far features at serving may be from the same features computed afterwards."""
 
     window: Days = timedelta(days=1)
+    """How many days before the present one are looked at beside it."""
     lag: Duration = timedelta(0)
     """How long an online value may still be the one before; the time that materialization takes."""
     max_rows: Count = 100_000

@@ -226,7 +226,7 @@ def build_landing_sensor(
         name=f"landing_{table.name}",
         description=f"Notices new and changed files of {table.ingest.uri} and asks for their partitions.",
         target=dg.AssetSelection.assets(asset_key(table), dg.AssetKey([SCHEMA, table.name])),
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
         default_status=default_status,
     )
     def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:

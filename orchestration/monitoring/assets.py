@@ -17,6 +17,7 @@ from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import Ground, model_key
 from orchestration.learning.predictions import outcomes_key, predictions_key
+from orchestration.learning.serving.assets import can_be_asked, online_predictions_key
 from orchestration.learning.spec import ModelSpec
 from orchestration.pictures import as_markdown_image
 
@@ -82,6 +83,8 @@ def _asset(
     deps = [model_key(spec, "champion")]
     if spec.spine is not None:
         deps += [predictions_key(spec), outcomes_key(spec)]
+    if part == "skew" and can_be_asked(spec):
+        deps += [online_predictions_key(spec)]
     return dg.asset(
         key=key,
         deps=deps,
@@ -360,34 +363,43 @@ def _skew(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.AssetsDefinit
     )
     def skew(context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]) -> Results:
         watcher = _watcher(spec, ground, catalog, lakehouse, context)
-        found = watcher.skew(watcher.last_day)
-        wrong = [column for column in found if column.alarm]
-        rows = found[0].rows if found else 0
-        words = "; ".join(_skew_words(column) for column in wrong) or (
-            f"{len(found)} features of {rows:,} predictions are what history says" if found
-            else f"no online predictions in the last {watch.window.days} days"
+        by_version = watcher.skew(watcher.today)
+        found = [(version, column) for version, told in by_version.items() for column in told]
+        wrong = [(version, column) for version, column in found if column.alarm]
+        rows = sum(max((column.rows for column in told), default=0) for told in by_version.values())
+        words = "; ".join(_skew_words(version, column) for version, column in wrong) or (
+            f"{len({column.column_name for _, column in found})} features of {rows:,} predictions are what "
+            "history says" if found else f"no online predictions in the last {watch.window.days + 1} days"
         )  # fmt: skip
         yield dg.MaterializeResult(
             metadata={
                 SUMMARY: words,
-                "compared": rows * len(found),
-                "differences": sum(c.differences for c in found),
-                "late": sum(c.late for c in found),
+                "compared": sum(column.rows for _, column in found),
+                "differences": sum(column.differences for _, column in found),
+                "late": sum(column.late for _, column in found),
                 "columns": _markdown(
-                    ["column", "from", "rows", "differences", "late"],
-                    [[c.column_name, c.source, str(c.rows), str(c.differences), str(c.late)] for c in found],
+                    ["column", "version", "from", "rows", "differences", "late"],
+                    [
+                        [c.column_name, version, c.source, str(c.rows), str(c.differences), str(c.late)]
+                        for version, c in found
+                    ],
                 ),
             }
         )
         yield _result(
-            key, NO_SKEW, not wrong, words, error=True, columns=[asdict(column) for column in wrong]
+            key,
+            NO_SKEW,
+            not wrong,
+            words,
+            error=True,
+            columns=[{"model_version": version, **asdict(column)} for version, column in wrong],
         )
 
     return skew
 
 
-def _skew_words(found: "ColumnSkew") -> str:
+def _skew_words(version: str, found: "ColumnSkew") -> str:
     return (
-        f"{found.column_name}: {found.differences:,} of {found.rows:,} differ, such as {found.example}: "
-        f"found {found.online}, expected {found.offline}"
+        f"{found.column_name} of {version}: {found.differences:,} of {found.rows:,} differ, such as "
+        f"{found.example}: found {found.online}, expected {found.offline}"
     )

@@ -1,11 +1,11 @@
 """Skew: were the features that a model was served with the ones that history says were known?
 
 Online predictions keep the values they were made from. The same features are computed again, as they were
-known at each prediction's time, and compared value by value; training learns from the latter. What belongs
-here: the comparison. What does not: computing features (``orchestration.feature_store``).
+known when each prediction was made, and compared value by value; training learns from the latter. What
+belongs here: the comparison. What does not: computing features (``orchestration.feature_store``).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,10 +17,11 @@ from orchestration.feature_store.offline import get_historical_features
 from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.spec import Input, ModelSpec
-from orchestration.monitoring.window import PREDICTION_AT
 from orchestration.sql import identifier
 
-_ROW = "_skew_row"
+PREDICTED_AT = "predicted_at"
+"""When a prediction was made, of whatever instant it is: what was known then is what was served."""
+_ROW, _ASKED_AT = "_skew_row", "_asked_at"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def measure_skew(
     lakehouse: LakehouseResource,
     served: pa.Table,
     watch: SkewWatch,
+    features: Collection[str],
 ) -> list[ColumnSkew]:
     """Compare what online predictions were made from with what history says.
 
@@ -58,13 +60,14 @@ def measure_skew(
         spec: The model.
         catalog: The features.
         lakehouse: Where they are.
-        served: Online predictions, with the columns of the table.
+        served: Online predictions of one version, with the columns of the table.
         watch: What is declared of skew.
+        features: Those that the version takes: before a feature is declared nobody is served with it.
 
     Returns:
         A line for each stored and each on-demand feature; none without predictions.
     """
-    inputs = [i for i in spec.inputs if i.source != "request"]
+    inputs = [i for i in spec.inputs if i.source != "request" and i.name in features]
     if not served.num_rows or not inputs:
         return []
     found = _known(spec, catalog, lakehouse, served, timedelta(0))
@@ -82,18 +85,18 @@ def _known(
 ) -> pa.Table:
     """The model's features as they were known ``lag`` before each prediction."""
     keys = [name for wanted in spec.service.features for name in wanted.role.join_keys]
-    needed = dict.fromkeys([PREDICTION_AT, *keys, *spec.service.declared.request])
-    asked = "_asked_at"
+    needed = dict.fromkeys([PREDICTED_AT, *keys, *spec.service.declared.request])
     spine = served.select(list(needed))
     with duckdb.connect() as con:
         con.register("spine", spine)
         con.execute("set timezone = 'UTC'")
         seconds = int(lag.total_seconds())
         spine = con.execute(
-            f"select *, {PREDICTION_AT} - interval '{seconds} seconds' as {asked} from spine"
+            f"select * exclude ({PREDICTED_AT}), "
+            f"{PREDICTED_AT} - interval '{seconds} seconds' as {_ASKED_AT} from spine"
         ).to_arrow_table()
     return get_historical_features(
-        catalog, lakehouse, spine, spec.service.name, event_timestamp=asked, full_feature_names=True
+        catalog, lakehouse, spine, spec.service.name, event_timestamp=_ASKED_AT, full_feature_names=True
     ).to_arrow()
 
 
@@ -121,7 +124,8 @@ def served_columns(spec: ModelSpec) -> Sequence[str]:
         dict.fromkeys(
             [
                 "prediction_id",
-                PREDICTION_AT,
+                "model_version",
+                PREDICTED_AT,
                 *keys,
                 *spec.service.declared.request,
                 *(i.name for i in spec.inputs),

@@ -13,9 +13,12 @@ from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource
+from orchestration.lakehouse.tables import relation
+from orchestration.learning.predictions.table import PREDICTIONS
 from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.statistics.metrics import Estimate
@@ -25,12 +28,12 @@ from orchestration.monitoring.counting import day_sql
 from orchestration.monitoring.drift import Drifted, measure_drift
 from orchestration.monitoring.performance import Performance, measure_performance
 from orchestration.monitoring.reference import Expected, Reference, reference_of
-from orchestration.monitoring.skew import ColumnSkew, measure_skew, served_columns
+from orchestration.monitoring.skew import PREDICTED_AT, ColumnSkew, measure_skew, served_columns
 from orchestration.monitoring.tables import Row, read_windows, replace_windows
 from orchestration.monitoring.together import Together, read_sample, sample_sql, tell_apart
 from orchestration.monitoring.window import Source, last_day, window_of, within
 from orchestration.partitions import Window
-from orchestration.sql import literal
+from orchestration.sql import identifier, literal
 
 Counts = Mapping[date, Mapping[str, tuple[int, int]]]
 TOGETHER, EVERY = "together", "*"
@@ -71,6 +74,11 @@ class Watcher:
     def source(self) -> Source:
         """Where its predictions are."""
         return Source.of(self.spec)
+
+    @property
+    def today(self) -> date:
+        """The day that is not over yet."""
+        return self.now.astimezone(self.spec.timezone).date()
 
     @property
     def last_day(self) -> date:
@@ -264,27 +272,49 @@ class Watcher:
         self.write("bias", {window: rows})
         return found
 
-    def skew(self, day: date) -> list[ColumnSkew]:
-        """Compare the newest online predictions of the window that ends with a day and write it."""
+    def skew(self, day: date) -> dict[str, list[ColumnSkew]]:
+        """Compare the newest online predictions that were made on a day and before it, and write it.
+
+        Args:
+            day: The day, which need not be over: what is wrong now need not wait for midnight.
+
+        Returns:
+            What was found of each version that predicted on that day or as long before as is declared, the
+            newest last.
+        """
         watch = self.spec.declared.monitoring.skew
-        window = self.window(day, watch.window)
+        window = self.window(day, watch.window + timedelta(days=1))
         with self.lakehouse.reader() as con:
             served = self._served(con, window)
-        found = measure_skew(self.spec, self.catalog, self.lakehouse, served, watch) if served else []
-        version = served.column("model_version")[0].as_py() if found and served is not None else None
-        rows = [{"model_version": version, **asdict(c), "alarm": c.alarm} for c in found]
+        found = {
+            version: measure_skew(
+                self.spec, self.catalog, self.lakehouse, rows, watch, self.reference(version).features
+            )
+            for version, rows in served.items()
+        }
+        rows = [
+            {"model_version": version, **asdict(c), "alarm": c.alarm}
+            for version, told in found.items()
+            for c in told
+        ]
         self.write("skew", {window: rows})
         return found
 
-    def _served(self, con: duckdb.DuckDBPyConnection, window: Window) -> pa.Table | None:
+    def _served(self, con: duckdb.DuckDBPyConnection, window: Window) -> dict[str, pa.Table]:
+        """Online predictions made in a window by version, the one that predicted last being the last."""
         if not self.source.is_there(con):
-            return None
-        columns = ", ".join(f'"{name}"' for name in [*served_columns(self.spec), "model_version"])
-        limit = self.spec.declared.monitoring.skew.max_rows
-        return con.execute(
-            f"select {columns} from {self.source.rows(window, 'mode = ' + literal('online'))} "
-            f"order by prediction_at desc, prediction_id limit {limit}"
+            return {}
+        columns = ", ".join(map(identifier, served_columns(self.spec)))
+        newest = con.execute(
+            f"select {columns} from {relation(PREDICTIONS, self.spec.name)} where mode = 'online' "
+            f"and {PREDICTED_AT} >= {literal(window.start)} and {PREDICTED_AT} < {literal(window.end)} "
+            f"order by {PREDICTED_AT} desc, prediction_id limit {self.spec.declared.monitoring.skew.max_rows}"
         ).to_arrow_table()
+        versions = dict.fromkeys(newest.column("model_version").to_pylist())
+        return {
+            version: newest.filter(pc.equal(newest["model_version"], version))
+            for version in reversed(versions)
+        }
 
 
 def _drift_rows(found: DriftFound) -> Iterator[dict[str, Any]]:

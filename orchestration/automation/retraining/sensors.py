@@ -132,7 +132,7 @@ def _sensor(
     @dg.sensor(
         name=model.job,
         job_name=model.job,
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
         default_status=sensor_status(settings.environment, "retraining"),
         description=f"Looks at the triggers of {model.model}, writes down what is decided, and asks for a "
         "training when one fires.",

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from orchestration.settings import Clock
+from orchestration.settings import Clock, Settings
 
 NEXT_DUE = "next_due"
 """Metadata of a materialization: when the first row becomes known that it left out."""
@@ -34,7 +34,10 @@ def due_request(
 
 
 def build_due_sensor(
-    assets: Sequence[dg.AssetsDefinition], clock: Clock, default_status: dg.DefaultSensorStatus
+    assets: Sequence[dg.AssetsDefinition],
+    settings: Settings,
+    clock: Clock,
+    default_status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
     """The sensor over all online stores."""
     keys = sorted((key for asset in assets for key in asset.keys), key=lambda key: key.to_user_string())
@@ -43,7 +46,7 @@ def build_due_sensor(
         name="online_rows_due",
         description="Materializes online stores when a row that lay ahead of the clock has become known.",
         target=dg.AssetSelection.assets(*keys),
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
         default_status=default_status,
     )
     def online_rows_due(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:

@@ -13,6 +13,7 @@ from orchestration.asset_specs import POOL, SUMMARY
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import model_key
 from orchestration.learning.spec import ModelSpec
+from orchestration.settings import Settings
 
 ONLINE_PREDICTIONS = "online_predictions"
 INTERVAL_SECONDS = 60
@@ -23,20 +24,21 @@ def online_predictions_key(spec: ModelSpec) -> dg.AssetKey:
     return dg.AssetKey([ONLINE_PREDICTIONS, spec.name])
 
 
+def can_be_asked(spec: ModelSpec) -> bool:
+    """Whether a server can predict with it: all features of its service are online."""
+    return all(wanted.role.view.online for wanted in spec.service.features)
+
+
 def build_online_prediction_assets(
     models: Mapping[str, ModelSpec], folder: Path
 ) -> list[dg.AssetsDefinition]:
-    """An asset for each model that can be asked: one whose features are all online.
+    """An asset for each model that can be asked.
 
     Args:
         models: The declared models.
         folder: The log of predictions.
     """
-    return [
-        _asset(spec, folder)
-        for spec in models.values()
-        if all(wanted.role.view.online for wanted in spec.service.features)
-    ]
+    return [_asset(spec, folder) for spec in models.values() if can_be_asked(spec)]
 
 
 def _asset(spec: ModelSpec, folder: Path) -> dg.AssetsDefinition:
@@ -79,7 +81,7 @@ def waiting(folder: Path, models: Sequence[str]) -> list[str]:
 
 
 def build_prediction_sensor(
-    assets: Sequence[dg.AssetsDefinition], folder: Path, default_status: dg.DefaultSensorStatus
+    assets: Sequence[dg.AssetsDefinition], settings: Settings, default_status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
     """The sensor over all logs: a run when there is something to land."""
     models = sorted(key.path[-1] for asset in assets for key in asset.keys)
@@ -89,13 +91,13 @@ def build_prediction_sensor(
         name="online_predictions_waiting",
         description="Lands the predictions that servers have written down.",
         target=dg.AssetSelection.assets(*keys.values()),
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
         default_status=default_status,
     )
     def online_predictions_waiting(
         context: dg.SensorEvaluationContext,
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        found = waiting(folder, models)
+        found = waiting(settings.prediction_log_dir, models)
         if found:
             chosen = [keys[told.split()[0]] for told in found]
             yield dg.RunRequest(run_key="; ".join(found), asset_selection=chosen)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -19,8 +19,8 @@ from uuid import UUID
 import orjson
 
 from orchestration.feature_store.online.encoding import NOT_STORED, micros
+from orchestration.feature_store.online.keys import fits
 from orchestration.feature_store.online.reading import OnlineReader, OnlineResponse, RequestValueError
-from orchestration.learning.kinds import Kind
 from orchestration.learning.model import ServedModel
 from orchestration.learning.serving.champions import CannotPredictError
 from orchestration.learning.serving.log import PredictionLog
@@ -106,6 +106,26 @@ class Asked:
         return found
 
     @cached_property
+    def _fits(self) -> dict[str, Callable[[Any], bool]]:
+        return {name: fits(kind) for name, kind in {**self.required, **self.optional}.items()}
+
+    def check(self, columns: Mapping[str, Sequence[Any]]) -> None:
+        """Refuse what is none of its column's type: it would be written down, and could never be landed.
+
+        Raises:
+            RequestValueError: A value is.
+        """
+        for name, values in columns.items():
+            holds = self._fits[name]
+            for row, value in enumerate(values):
+                if value is not None and not holds(value):
+                    declared = {**self.required, **self.optional}[name]
+                    raise RequestValueError(
+                        f"entities.{name}: row {row} is a {type(value).__name__}, expected a {declared} "
+                        f"for {self.spec.name}"
+                    )
+
+    @cached_property
     def logged(self) -> dict[str, str]:
         """The columns that its predictions are written down with, and their types."""
         inputs = {i.name: i.data_type for i in self.spec.inputs}
@@ -165,9 +185,7 @@ class Predictor:
         )
         values: dict[str, Sequence[Any]] = dict(columns)
         values |= zip(answer.feature_names, answer.values, strict=True)
-        for told in asked.spec.inputs:
-            if told.source == "request":
-                _check(model, told.name, told.kind, values[told.name])
+        asked.check(columns)
         if count > _AT_ONCE:
             scores = await asyncio.to_thread(_score, served, values, count)
         else:
@@ -195,22 +213,6 @@ def _score(served: ServedModel, values: Mapping[str, Sequence[Any]], count: int)
         served.scorer.encoding.matrix_of_values(values, count)
     ).tolist()
     return scores
-
-
-_TYPES: Mapping[Kind, tuple[type, ...]] = {
-    "number": (int, float, Decimal),
-    "flag": (bool,),
-    "category": (str,),
-}
-
-
-def _check(model: str, name: str, kind: Kind, values: Sequence[Any]) -> None:
-    allowed = _TYPES[kind]
-    for row, value in enumerate(values):
-        if value is not None and type(value) not in allowed:
-            raise RequestValueError(
-                f"entities.{name}: row {row} is a {type(value).__name__}, expected a {kind} for {model}"
-            )
 
 
 def _ages(asked: Asked, answer: OnlineResponse, now: int) -> dict[str, list[float | None]]:

@@ -28,8 +28,10 @@ from orchestration.feature_store.online.reading import OnlineReader
 from orchestration.feature_store.views import build_catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import Artifact
+from orchestration.learning.assets import Ground, decide, watches_hold
 from orchestration.learning.encoding import EncodedColumn, MatrixEncoding
 from orchestration.learning.events import Who
+from orchestration.learning.judging import judge_challenger
 from orchestration.learning.model import opened
 from orchestration.learning.registry import Registry
 from orchestration.learning.serving.assets import (
@@ -44,6 +46,8 @@ from orchestration.learning.serving.predictor import Predictor
 from orchestration.learning.spec import ModelSpec, build_models
 from orchestration.learning.training import train
 from orchestration.model_serving import ModelServing
+from orchestration.monitoring.assets import build_monitoring_assets, monitoring_key, skew_check
+from orchestration.monitoring.watching import Watcher
 from orchestration.settings import Clock, Settings
 from tests.forks import CONTEXT
 from tests.model_works import CODE, MODEL, PREDICT, Rows, make_rows, make_spec, manifest_with, silent
@@ -114,7 +118,7 @@ class Works:
             )
         catalog.close()
         self.root = shutil.copytree(trained.root, folder / "models")
-        settings = Settings(data_dir=folder / "data", duckdb_threads=1)
+        self.settings = settings = Settings(data_dir=folder / "data", duckdb_threads=1)
         self.lakehouse = LakehouseResource.from_settings(settings)
         self.spec, self.log_dir, self.folder = spec, settings.prediction_log_dir, folder
         self.first, self.second = trained.artifacts
@@ -249,7 +253,7 @@ def test_a_service_that_asks_for_the_instant_gets_now_unless_it_is_told(works: W
     predictor = Predictor({spec.name: spec}, works.champions, reader, works.log, Clock(NOW))
     assert predictor.columns("low_pressure")[1] == {"prediction_at": "timestamptz"}
     columns: dict[str, list[Any]] = {"pump": ["alder"], "demand": [7]}
-    earlier = NOW - timedelta(hours=1)
+    earlier = NOW - timedelta(hours=3)
     for told in ({}, {"prediction_at": [earlier]}):
         asyncio.run(predictor.predict("low_pressure", {**columns, **told}))
     works.close()
@@ -257,12 +261,18 @@ def test_a_service_that_asks_for_the_instant_gets_now_unless_it_is_told(works: W
     told_of = "select epoch(prediction_at), epoch(predicted_at) from lake.predictions.low_pressure order by 1"
     now = NOW.timestamp()
     assert works.ask(told_of) == [(earlier.timestamp(), now), (now, now)]
+    # Of whatever instant it is, it is made from what is known now, and that is no skew.
+    watcher = Watcher(
+        spec, works.registry, works.lakehouse, catalog, lambda *_: Rows(make_rows()), NOW, "r", silent
+    )
+    compared = watcher.skew(watcher.today)[works.first.version]
+    assert [(column.rows, column.differences) for column in compared] == [(2, 0)] * 4
 
 
 def test_the_sensor_asks_for_a_run_once_something_waits_and_the_asset_lands_it(works: Works) -> None:
     works.promote(works.first)
     assets = build_online_prediction_assets({works.spec.name: works.spec}, works.log_dir)
-    sensor = build_prediction_sensor(assets, works.log_dir, dg.DefaultSensorStatus.STOPPED)
+    sensor = build_prediction_sensor(assets, works.settings, dg.DefaultSensorStatus.STOPPED)
 
     def ticked() -> list[dg.RunRequest]:
         return sensor.evaluate_tick(dg.build_sensor_context()).run_requests or []
@@ -276,6 +286,76 @@ def test_the_sensor_asks_for_a_run_once_something_waits_and_the_asset_lands_it(w
     (event,) = done.asset_materializations_for_node("online_predictions__low_pressure")
     assert event.metadata["rows_landed"].value == 1
     assert ticked() == []
+
+
+def test_what_was_served_is_compared_with_history_and_a_difference_stops_promotion(
+    works: Works, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.learning.serving.log.SEGMENT_BYTES", 1)  # Each answer can be landed.
+    works.settings.models_dir.symlink_to(works.root)
+    ground = Ground(
+        works.settings, Clock(NOW), lambda *_: Rows(make_rows()), lambda name: dg.AssetKey(["dataset", name]),
+        lambda _: [], lambda _: CODE,
+    )  # fmt: skip
+    online = build_online_prediction_assets({works.spec.name: works.spec}, works.log_dir)
+    watching = build_monitoring_assets({works.spec.name: works.spec}, ground, CATALOG)
+    wanted = [online_predictions_key(works.spec), monitoring_key(works.spec, "skew")]
+    instance, shop, view = dg.DagsterInstance.ephemeral(), works.open(), CATALOG.view("pressure")
+
+    def watched() -> dg.AssetCheckEvaluation:
+        done = dg.materialize(
+            [*online, *watching],
+            selection=wanted,
+            instance=instance,
+            resources={"lakehouse": works.lakehouse},
+        )
+        (found,) = done.get_asset_check_evaluations()
+        return found
+
+    def changed_online(by: str) -> None:
+        with works.lakehouse.transaction() as con:
+            con.execute(f"update lake.features.pressure set mean = mean {by} where pump = 'alder'")
+        materialize(works.lakehouse, works.store, view, NOW)
+
+    both = request(pump=["alder", "birch"], demand=[7, 8])
+    works.promote(works.first)
+    assert call(shop, "POST", "/predict", both).status == 200
+    right = watched()
+    assert (right.passed, right.description) == (True, "4 features of 2 predictions are what history says")
+
+    changed_online("+ 2")
+    wrong = call(shop, "POST", "/predict", both).json["predictions"][0]["prediction_id"]
+    changed_online("- 2")
+    works.promote(works.second)  # The version that serves now was served with what is right.
+    assert call(shop, "POST", "/predict", both).status == 200
+    found = watched()
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    told = works.ask(
+        "select model_version, column_name, rows, differences, example, round(online::double - offline::double, 6) "
+        "from lake.monitoring.skew where differences > 0 order by column_name"
+    )
+    first = works.first.version
+    assert told == [(first, "pressure__mean", 4, 1, wrong, 2.0), (first, "shortage", 4, 1, wrong, -2.0)]
+    assert works.ask("select distinct model_version, rows from lake.monitoring.skew order by rows") == [
+        (works.second.version, 2), (first, 4),
+    ]  # fmt: skip
+
+    holds = watches_hold(instance, [skew_check(works.spec)])
+    judged = judge_challenger(
+        works.spec,
+        ground.registry(works.lakehouse),
+        first,
+        ground.open_dataset,
+        holds,
+        NOW,
+        CODE,
+        ANNA,
+        silent,
+    )
+    refused = [result for result in judged.results if not result.passed]
+    assert refused[0].name == "inputs_hold"
+    assert refused[0].evidence["failed"] == ["monitoring/low_pressure_skew:no_skew"]
+    assert decide("low_pressure", works.registry, ANNA)[0].startswith(f"{works.second.version} serves on")
 
 
 def test_what_cannot_be_predicted_is_refused_with_its_reason(works: Works, spec: ModelSpec) -> None:
@@ -295,6 +375,9 @@ def test_what_cannot_be_predicted_is_refused_with_its_reason(works: Works, spec:
     )
     assert refused(request(colour=["red"]))[1].startswith("entities: unknown column colour")
     assert refused(request(demand=["much"]))[0] == 422
+    # Each would stand in the log for ever, and all that stands there with it.
+    for wrong in (1.5, 2**31, True):
+        assert refused(request(demand=[wrong]))[0] == 422
     assert refused(request(pump=[3]))[0] == 422
     assert refused({**request(), "rows": 1})[0] == 422
     shutil.rmtree(works.folder / "data" / "online")

@@ -74,6 +74,8 @@ class Works:
     def predict(self, rows: pa.Table, *, mode: str = "batch", labels: pa.Table | None = None) -> None:
         """Score rows as they are, whatever history says; labels are those of the rows unless given."""
         made = predictions_of(self.spec, opened(self.artifact), rows, self.now, 1, "r", mode)
+        if mode == "online":  # Each was made when it was asked for.
+            made = changed(made, predicted_at=made["prediction_at"].to_pylist())
         labels = rows if labels is None else labels
         with self.lakehouse.transaction() as con:
             ensure_table(con, "predictions", self.spec.name, self.spec.prediction_columns)
