@@ -49,9 +49,12 @@ CATALOG = Catalog({VIEW: STOCK})
 
 
 def open_store(folder: Path, redis_url: str | None) -> OnlineStore:
-    """LMDB in the folder, or Redis under the folder's name."""
+    """LMDB in the folder, or Redis under the folder's name.
+
+    In LMDB, changes to all entities by turns go among the recent and move these in place.
+    """
     if redis_url is None:
-        return LmdbStore(folder / "online")
+        return LmdbStore(folder / "online", lambda entities: entities * 3 // 2)
     from orchestration.feature_store.online.redis_store import RedisStore  # noqa: PLC0415
 
     return RedisStore(redis_url, folder.name)

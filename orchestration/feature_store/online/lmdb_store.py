@@ -4,8 +4,12 @@ A generation holds everything a view has; a rebuild makes a new one beside it an
 ``current`` name it. The old one loses its position, by which readers notice that they have to look for the
 new one; once a second they look at the name too, should the writer have been killed in between. Readers
 never wait: each read is one LMDB transaction. Writers of a view take turns by a lock on a file. A killed
-writer leaves at most a generation that nobody reads, which the next one removes. What belongs here: files,
-transactions, processes. What does not: what a value means.
+writer leaves at most a generation that nobody reads, which the next one removes.
+
+Keys that change are strewn over all pages, and each page that changes is written whole. So what changes in a
+large generation goes to its end, beside what else has changed recently (``lmdb_recent``), and moves to its
+place once there is much of it. What belongs here: files, transactions, processes. What does not: what a
+value means, and where in a generation it is.
 """
 
 import fcntl
@@ -14,7 +18,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet, WeakValueDictionary
@@ -22,6 +26,7 @@ from weakref import WeakSet, WeakValueDictionary
 import lmdb
 
 from orchestration.feature_store.online.encoding import SchemaMismatchError
+from orchestration.feature_store.online.lmdb_recent import Entities, has_recent, values_of
 from orchestration.feature_store.online.store import (
     POSITION_KEY,
     Applied,
@@ -30,7 +35,6 @@ from orchestration.feature_store.online.store import (
     ConcurrentMaterializationError,
     NotMaterializedError,
     Position,
-    split_newer,
 )
 from orchestration.feature_store.views import View
 
@@ -38,6 +42,10 @@ MAP_BYTES = 1 << 37
 """Address space of one generation: the most it can grow to. No file is larger than what it holds."""
 MAX_READERS = 1024
 """Threads and processes that may read one generation at once."""
+RECENT_SHARE = 16
+"""One entity in so many may be among the recent: reads look there first; to move them writes every page."""
+SMALL = 50_000
+"""Entities of a view whose changes are not worth keeping apart."""
 LOOK_SECONDS = 1.0
 """How long a reader may go on with a generation whose replacer was killed before it could say so."""
 _ATTEMPTS = 50
@@ -91,13 +99,18 @@ _environments = _Environments()
 
 
 class _Generation:
-    """An open generation: up to which transaction its position is known to be of which schema."""
+    """An open generation, and what is known of its last transaction that was read.
 
-    __slots__ = ("env", "folder", "look_again", "schema", "seen")
+    Attributes:
+        known: That transaction's number, its schema, and whether anything is among the recent. Threads read
+            different transactions, so these three go together.
+    """
+
+    __slots__ = ("env", "folder", "known", "look_again")
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.look_again = folder, time.monotonic() + LOOK_SECONDS
-        self.env, self.schema, self.seen = _environments.get(folder), "", -1
+        self.env, self.known = _environments.get(folder), (-1, "", False)
 
 
 def _stored_position(txn: lmdb.Transaction) -> Position | None:
@@ -113,14 +126,24 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def recent_limit(entities: int) -> int:
+    """How many of so many entities may be among the recent: few, and where all is quickly written, none."""
+    return entities // RECENT_SHARE if entities >= SMALL else 0
+
+
 class LmdbStore:
-    """An online store in a local folder, shared by any number of processes."""
+    """An online store in a local folder, shared by any number of processes.
+
+    Args:
+        folder: Where it is.
+        limit: Of how many entities how many may be among the recent before they move to their places.
+    """
 
     kind = "lmdb"
     is_immediate = True
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, limit: Callable[[int], int] = recent_limit) -> None:
+        self.folder, self._limit = folder, limit
         self._generations: dict[str, _Generation] = {}
         _environments.stores.add(self)
 
@@ -136,15 +159,17 @@ class LmdbStore:
         for _ in range(_ATTEMPTS):
             generation = self._current(view.name)
             with generation.env.begin() as txn:
-                if generation.seen != txn.id():
+                number, schema, is_apart = generation.known
+                if number != txn.id():
                     position = _stored_position(txn)
                     if position is None:  # a rebuild has replaced it
                         self._generations.pop(view.name, None)
                         continue
-                    generation.schema, generation.seen = position.schema, txn.id()
-                if generation.schema != view.schema_hash:
-                    raise SchemaMismatchError(view.name, generation.schema, view.schema_hash)
-                return list(map(txn.get, keys))
+                    schema, is_apart = position.schema, has_recent(txn)
+                    generation.known = txn.id(), schema, is_apart
+                if schema != view.schema_hash:
+                    raise SchemaMismatchError(view.name, schema, view.schema_hash)
+                return values_of(txn, keys) if is_apart else list(map(txn.get, keys))
         raise NotMaterializedError(view.name)
 
     def position(self, view: str) -> Position | None:
@@ -155,7 +180,7 @@ class LmdbStore:
     def size(self, view: str) -> int:
         """See ``OnlineStore.size``."""
         with self._newest(view) as txn:
-            return 0 if txn is None else int(txn.stat()["entries"]) - 1
+            return 0 if txn is None else Entities(txn).count
 
     def rebuild(self, view: str, position: Position, batches: Iterable[Batch]) -> int:
         """See ``OnlineStore.rebuild``; batches in the order of their keys are written fastest."""
@@ -174,6 +199,7 @@ class LmdbStore:
             _sync_folder(folder)
             if old is not None:
                 _retire(old)
+            self._generations.pop(view, None)
         return written
 
     def apply(self, view: str, base: Position, position: Position, changes: Changes) -> Applied:
@@ -188,13 +214,9 @@ class LmdbStore:
             with env.begin(write=True) as txn:
                 if _stored_position(txn) != base:
                     raise ConcurrentMaterializationError(view)
-                newer, skipped = split_newer(changes.newer, [txn.get(key) for key, _ in changes.newer])
-                with txn.cursor() as cursor:
-                    cursor.putmulti(newer)
-                    cursor.putmulti(changes.exact)
-                deleted = sum(txn.delete(key) for key in changes.gone)
+                applied = Entities(txn).apply(changes, self._limit)
                 txn.put(POSITION_KEY, position.to_bytes())
-        return Applied(len(newer) + len(changes.exact), skipped, deleted)
+        return applied
 
     def close(self) -> None:
         """Let go of the open generations."""

@@ -9,7 +9,7 @@ here: which rows. What does not: bytes (``packing``) and where they go (``store`
 
 import gc
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,10 +29,11 @@ from orchestration.feature_store.online.store import (
     ConcurrentMaterializationError,
     OnlineStore,
     Position,
+    TiedError,
     timestamp_of,
 )
 from orchestration.feature_store.views import View
-from orchestration.lakehouse import LAKE, LakehouseResource, current_snapshot, in_transaction
+from orchestration.lakehouse import LAKE, LakehouseResource, in_transaction
 from orchestration.lakehouse.tables import relation
 from orchestration.sql import identifier, literal
 
@@ -41,6 +42,10 @@ MAX_CHANGED_ROWS = 1_000_000
 _ATTEMPTS = 3
 _WITH_TWO_ZEROS = frozenset({"float", "double"})
 _CATALOG = f"__ducklake_metadata_{LAKE}"
+
+
+class _TooManyError(Exception):
+    """More has changed than is held in memory."""
 
 
 class _TieError(Exception):
@@ -113,21 +118,21 @@ def materialize(
     raise AssertionError("unreachable")
 
 
-def table_identity(con: duckdb.DuckDBPyConnection, view: View, snapshot: int) -> str:
-    """The identity of a view's table, another one when the table has been made anew.
+def _table(con: duckdb.DuckDBPyConnection, view: View, snapshot: int) -> tuple[int, str]:
+    """The number of a view's table in the catalog, and its identity: both others when it is made anew.
 
     Raises:
         LookupError: There is no such table in that snapshot.
     """
     found = con.execute(
-        f"select cast(t.table_uuid as varchar) from {_CATALOG}.ducklake_table as t "
+        f"select t.table_id, cast(t.table_uuid as varchar) from {_CATALOG}.ducklake_table as t "
         f"join {_CATALOG}.ducklake_schema as s using (schema_id) "
         f"where s.schema_name = {literal(view.schema)} and t.table_name = {literal(view.table)} "
         f"and t.begin_snapshot <= {snapshot} and (t.end_snapshot is null or t.end_snapshot > {snapshot})"
     ).fetchall()
     if not found:
         raise LookupError(f"no table {view.schema}.{view.table} in snapshot {snapshot} of the lakehouse")
-    return str(found[0][0])
+    return int(found[0][0]), str(found[0][1])
 
 
 def rows_known(view: View, snapshot: int, cutoff: int, after: int | None = None) -> str:
@@ -209,22 +214,33 @@ class _Run:
         self.con, self.store, self.view = con, store, view
         self.packer = Packer(view)
         self.base = store.position(view.name)
-        target = current_snapshot(con) if snapshot is None else snapshot
-        self.position = Position(view.schema_hash, table_identity(con, view, target), target, micros(now))
+        base = -1 if self.base is None else self.base.snapshot
+        ((newest, since),) = con.execute(
+            f"select max(snapshot_id), count(*) filter (snapshot_id >= {base}) "
+            f"from {_CATALOG}.ducklake_snapshot"
+        ).fetchall()
+        self.are_kept = since == newest - base + 1
+        """Whether the lakehouse still has all snapshots from the store's on."""
+        target = int(newest) if snapshot is None else snapshot
+        self.table_id, identity = _table(con, view, target)
+        self.position = Position(view.schema_hash, identity, target, micros(now))
         self.written_bytes = 0
         self.gone: str | None = None
         """The temporary table of rows that were known and are no more; None for no such row."""
-        self.come = "_changes"
-        """The temporary table of rows that are known now and were not."""
+        self.come = ""
+        """A query for the rows that are known now and were not."""
 
     def materialize(self, *, full: bool) -> Materialization:
         reason = "asked for" if full else self._why_rebuild()
         if self.base is None or reason is not None:
             return self._rebuild(reason or "")
-        changed = self._find_changes(self.base)
-        if changed > MAX_CHANGED_ROWS:
+        self._find_changes(self.base)
+        try:
+            with _no_collection():
+                return self._follow(self.base)
+        except _TooManyError:
+            changed = self._count_of(f"({self.come})") + (self._count_of(self.gone) if self.gone else 0)
             return self._rebuild(f"{changed} changed rows are more than {MAX_CHANGED_ROWS}")
-        return self._follow(self.base)
 
     def _why_rebuild(self) -> str | None:
         base, position = self.base, self.position
@@ -236,9 +252,8 @@ class _Run:
             return "the table has been made anew"
         if base.cutoff > position.cutoff or base.snapshot > position.snapshot:
             return "the store is ahead"
-        kept = f"select count(*) from ducklake_snapshots('{LAKE}') where snapshot_id = {base.snapshot}"
-        if not self.con.execute(kept).fetchall()[0][0]:
-            return f"snapshot {base.snapshot} has expired"
+        if not self.are_kept:
+            return f"snapshot {base.snapshot} or one after it has expired"
         return None
 
     def _report(
@@ -301,89 +316,118 @@ class _Run:
 
         return self.store.rebuild(self.view.name, self.position, counted())
 
-    def _find_changes(self, base: Position) -> int:
-        """Find the rows that were known and are no more, and those that are now; gives how many they are."""
+    def _find_changes(self, base: Position) -> None:
+        """Find the rows that were known and are no more, and those that are now."""
         view, position = self.view, self.position
-        known = rows_known(view, position.snapshot, position.cutoff, base.cutoff)
-        names = _columns(view)
-        parts = []
+        come = []
+        if base.cutoff != position.cutoff or base.snapshot == position.snapshot:
+            come = [rows_known(view, position.snapshot, position.cutoff, base.cutoff)]
         if base.snapshot != position.snapshot:
-            keys = "".join(f" and {identifier(key)} is not null" for key in view.keys)
-            # The feed's two halves by themselves: as one, DuckLake joins them to tell updates apart.
-            parts = [
-                f"select {names}, {is_gone} as is_gone from ducklake_table_{half}({literal(LAKE)}, "
-                f"{literal(view.schema)}, {literal(view.table)}, {base.snapshot + 1}, {position.snapshot}) "
-                f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
-                for half, is_gone in (("insertions", "false"), ("deletions", "true"))
-            ]
-        if base.cutoff != position.cutoff or not parts:
-            parts.append(f"select *, false as is_gone from ({known})")
-        self.con.execute(f"create or replace temp table _changes as {' union all '.join(parts)}")
-        counts = "select count(*) filter (is_gone), count(*) from _changes"
-        ((gone, changed),) = self.con.execute(counts).fetchall()
-        if not gone:
-            return int(changed)
-        # A row that was deleted and written again has not changed.
-        before, after = "(from _changes where is_gone)", "(from _changes where not is_gone)"
-        self.con.execute(f"create or replace temp table _gone as {_difference(view, before, after)}")
-        self.con.execute(f"create or replace temp table _come as {_difference(view, after, before)}")
-        self.gone, self.come = "_gone", "_come"
-        return self._count_of("_gone") + self._count_of("_come")
+            come.append(self._feed("insertions", base))
+        self.come = " union all ".join(come)
+        if self._only_grew(base):
+            return
+        # By themselves: asked for both, DuckLake joins them to tell updates apart.
+        self.con.execute(f"create or replace temp table _deleted as {self._feed('deletions', base)}")
+        if self._count_of("_deleted"):
+            # A row that was deleted and written again has not changed.
+            self.con.execute(f"create or replace temp table _inserted as {self.come}")
+            for table, *two in (("_gone", "_deleted", "_inserted"), ("_come", "_inserted", "_deleted")):
+                self.con.execute(f"create or replace temp table {table} as {_difference(view, *two)}")
+            self.gone, self.come = "_gone", "from _come"
+
+    def _only_grew(self, base: Position) -> bool:
+        """Whether the snapshots since a position tell of the table at most that rows were inserted."""
+        insertion = f"(inserted_into_table|inlined_insert):{self.table_id}(,|$)"
+        others = f"regexp_replace(changes_made, '{insertion}', '', 'g')"
+        found = self.con.execute(
+            f"select count(*) from {_CATALOG}.ducklake_snapshot_changes "
+            f"where snapshot_id > {base.snapshot} and snapshot_id <= {self.position.snapshot} "
+            f"and regexp_matches({others}, ':{self.table_id}(,|$)')"
+        ).fetchall()
+        return not found[0][0]
+
+    def _feed(self, half: str, base: Position) -> str:
+        """A query for the ``insertions`` or ``deletions`` since a position among the rows it knew."""
+        view = self.view
+        keys = "".join(f" and {identifier(key)} is not null" for key in view.keys)
+        return (
+            f"select {_columns(view)} from ducklake_table_{half}({literal(LAKE)}, {literal(view.schema)}, "
+            f"{literal(view.table)}, {base.snapshot + 1}, {self.position.snapshot}) "
+            f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
+        )
 
     def _count_of(self, relation: str) -> int:
         return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
-        come = self._pack(f"from {self.come}")
-        doubtful = self._overtaken(come)
-        looked_up = self._look_up(doubtful)
-        changes = Changes(
-            # In the order of keys a store finds its way faster.
-            newer=sorted((key, value) for key, value in come.items() if key not in doubtful),
-            exact=list(looked_up.items()),
-            gone=[key for key in doubtful if key not in looked_up],
-        )
+        come = self._pack(self.come, are_few=True)
+        doubtful = self._overtaken()
+        while True:
+            looked_up = self._look_up(doubtful)
+            changes = Changes(
+                # In the order of keys a store finds its way faster.
+                newer=[(key, come[key]) for key in sorted(come) if key not in doubtful],
+                exact=list(looked_up.items()),
+                gone=[key for key in doubtful if key not in looked_up],
+            )
+            try:
+                applied = self.store.apply(self.view.name, base, self.position, changes)
+                break
+            except TiedError as tied:
+                doubtful |= self._texts(tied.keys)
         self.written_bytes = sum(map(len, chain.from_iterable(chain(changes.newer, changes.exact))))
-        applied = self.store.apply(self.view.name, base, self.position, changes)
         return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
 
-    def _pack(self, rows: str) -> dict[bytes, bytes]:
-        """The value of the latest row of each entity among ``rows``, a query, by key."""
-        for ties in (False, True):  # mostly there are none, and to order them takes long
-            query = latest_rows(self.view, rows, ties=ties)
-            batches = list(self.packer.batches(self.con, f"({query})"))
-            latest = dict(chain.from_iterable(batches))
-            if len(latest) == sum(map(len, batches)):
+    def _pack(self, rows: str, *, are_few: bool = False) -> dict[bytes, bytes]:
+        """The value of the latest row of each entity among ``rows``, a query, by key.
+
+        Args:
+            rows: The query.
+            are_few: Whether there is mostly one row of an entity: then the latest need not be looked for.
+
+        Raises:
+            _TooManyError: There are more than a materialization of changes may hold.
+        """
+        once = f"with _rows as materialized ({rows}) "
+        # Mostly there are no ties, and to order them takes long.
+        queries = [once + latest_rows(self.view, "from _rows", ties=ties) for ties in (False, True)]
+        for query in [rows, *queries] if are_few else queries:
+            latest: dict[bytes, bytes] = {}
+            count = 0
+            for batch in self.packer.batches(self.con, f"({query})"):
+                count += len(batch)
+                if count > MAX_CHANGED_ROWS:
+                    raise _TooManyError
+                latest.update(iter(batch))
+            if len(latest) == count:
                 break
         return latest
 
-    def _overtaken(self, come: dict[bytes, bytes]) -> dict[bytes, str]:
-        """The entities, by key, that timestamps alone do not decide, each with its key's whole text."""
-        key = self.packer.keys.sql()
-        at = f"epoch_us(max(cast({identifier(self.view.timestamp)} as timestamptz)))"
-        found: list[tuple[str, int]] = []
-        if self.gone is not None:
-            found = self.con.execute(f"select {key}, {at} from {self.gone} group by 1").fetchall()
-        gone = {shortened(text.encode()): (text, latest) for text, latest in found}
-        doubtful = {
-            k: gone[k][0]
-            for k, held in zip(gone, self._held(list(gone)), strict=True)
-            if held is None or timestamp_of(held) <= gone[k][1]
-        }
-        tied = {
-            k
-            for k, held in zip(come, self._held(list(come)), strict=True)
-            if held is not None and timestamp_of(held) == timestamp_of(come[k]) and held != come[k]
-        }
-        if tied:
-            texts = (
-                text for (text,) in self.con.execute(f"select distinct {key} from {self.come}").fetchall()
-            )
-            doubtful |= {k: text for text in texts if (k := shortened(text.encode())) in tied}
-        return doubtful
+    def _overtaken(self) -> dict[bytes, str]:
+        """The entities, by key, whose newest row may be gone, each with its key's whole text.
 
-    def _held(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return self.store.read([(self.view, keys)])[0] if keys else []
+        Raises:
+            _TooManyError: More rows are gone than a materialization of changes may hold.
+        """
+        if self.gone is None:
+            return {}
+        if self._count_of(self.gone) > MAX_CHANGED_ROWS:
+            raise _TooManyError
+        at = f"epoch_us(max(cast({identifier(self.view.timestamp)} as timestamptz)))"
+        latest = f"select {self.packer.keys.sql()}, {at} from {self.gone} group by 1"
+        gone = {shortened(text.encode()): (text, at) for text, at in self.con.execute(latest).fetchall()}
+        (values,) = self.store.read([(self.view, list(gone))])
+        return {
+            key: gone[key][0]
+            for key, held in zip(gone, values, strict=True)
+            if held is None or timestamp_of(held) <= gone[key][1]
+        }
+
+    def _texts(self, keys: Set[bytes]) -> dict[bytes, str]:
+        """Some of the entities that come, by key, each with its key's whole text."""
+        texts = self.con.execute(f"select distinct {self.packer.keys.sql()} from ({self.come})").fetchall()
+        return {key: text for (text,) in texts if (key := shortened(text.encode())) in keys}
 
     def _look_up(self, entities: dict[bytes, str]) -> dict[bytes, bytes]:
         """The latest values of some entities by their whole history."""
@@ -393,8 +437,8 @@ class _Run:
         rows = rows_known(self.view, self.position.snapshot, self.position.cutoff)
         self.con.register("_doubtful", pa.table({"entity_key": list(entities.values())}))
         try:
-            tables = [self.come] if self.gone is None else [self.come, self.gone]
-            touched = " union all ".join(f"select {keys} from {table}" for table in tables)
+            parts = [f"({self.come})"] if self.gone is None else [f"({self.come})", self.gone]
+            touched = " union all ".join(f"select {keys} from {part}" for part in parts)
             wanted = (
                 f"select distinct {keys} from ({touched}) "
                 f"where {self.packer.keys.sql()} in (select entity_key from _doubtful)"

@@ -17,7 +17,7 @@ POSITION_KEY = b"!position"
 """Where a view's position is kept, beside its values: no entity has this key."""
 
 
-_TIMESTAMP = struct.Struct("<q")
+_TIMESTAMP = struct.Struct("<8xq")
 
 
 class NotMaterializedError(LookupError):
@@ -34,6 +34,18 @@ class ConcurrentMaterializationError(RuntimeError):
 
     def __init__(self, view: str) -> None:
         super().__init__(f"online store of {view}: another materialization came between; nothing was written")
+
+
+class TiedError(RuntimeError):
+    """Newer values have the timestamps of others that the store holds; nothing was written.
+
+    Attributes:
+        keys: Those of their entities.
+    """
+
+    def __init__(self, keys: frozenset[bytes]) -> None:
+        super().__init__(f"{len(keys)} values have the timestamps of others that the online store holds")
+        self.keys = keys
 
 
 @dataclass(frozen=True)
@@ -129,6 +141,7 @@ class OnlineStore(Protocol):
 
         Raises:
             ConcurrentMaterializationError: The view's position is not ``base`` any more.
+            TiedError: A newer value has the timestamp of another one that is held; nothing was written.
         """
 
     def close(self) -> None:
@@ -137,15 +150,21 @@ class OnlineStore(Protocol):
 
 def timestamp_of(value: bytes) -> int:
     """The row timestamp of a value, in microseconds since 1970."""
-    timestamp: int = _TIMESTAMP.unpack_from(value, 8)[0]
+    timestamp: int = _TIMESTAMP.unpack_from(value)[0]
     return timestamp
 
 
 def split_newer(newer: Sequence[Pair], held: Sequence[bytes | None]) -> tuple[list[Pair], int]:
-    """The pairs that are not older than what the store holds of their entities, and how many are."""
-    keep = [
-        pair
-        for pair, old in zip(newer, held, strict=True)
-        if old is None or timestamp_of(old) <= timestamp_of(pair[1])
-    ]
-    return keep, len(newer) - len(keep)
+    """The pairs that are not older than what the store holds of their entities, and how many are.
+
+    Raises:
+        TiedError: A pair has the timestamp of another value that is held.
+    """
+    older, tied = set[bytes](), set[bytes]()
+    at = _TIMESTAMP.unpack_from
+    for (key, value), old in zip(newer, held, strict=True):
+        if old is not None and old != value and (before := at(old)) >= (now := at(value)):
+            (older if before > now else tied).add(key)
+    if tied:
+        raise TiedError(frozenset(tied))
+    return [pair for pair in newer if pair[0] not in older] if older else list(newer), len(older)

@@ -6,6 +6,7 @@ import pytest
 
 from orchestration.feature_store.online.lmdb_store import LmdbStore
 from orchestration.feature_store.online.redis_store import RedisStore
+from tests.integration.feature_store.stores import by_turns
 
 
 @pytest.fixture(params=["lmdb", "redis"])
@@ -15,7 +16,7 @@ def open_store(request, tmp_path):
         stores = []
 
         def opened():
-            stores.append(LmdbStore(tmp_path / "online"))
+            stores.append(LmdbStore(tmp_path / "online", by_turns))
             return stores[-1]
 
     else:
@@ -40,4 +41,4 @@ def any_store(open_store):
 @pytest.fixture
 def store(tmp_path):
     """The embedded online store, for what does not depend on where values are."""
-    return LmdbStore(tmp_path / "online")
+    return LmdbStore(tmp_path / "online", by_turns)

@@ -3,13 +3,14 @@
 import shutil
 from pathlib import Path
 
-from orchestration.feature_store.online import lmdb_store, redis_store
+from orchestration.feature_store.online import lmdb_recent, materialization, redis_store
 from orchestration.feature_store.online.lmdb_store import LmdbStore
 from orchestration.feature_store.online.materialization import materialize
 from orchestration.feature_store.online.redis_store import RedisStore
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Settings
 from tests.integration.feature_store.lakes import VIEW, at
+from tests.integration.feature_store.stores import by_turns
 from tests.killing import die, then_die
 
 
@@ -17,11 +18,12 @@ def at_moment(moment):
     """Arrange for this process to be killed at a moment of its next write."""
     match moment:
         case "before the commit of changes":
-            lmdb_store.split_newer = then_die(lmdb_store.split_newer)
+            lmdb_recent.Entities.apply = then_die(lmdb_recent.Entities.apply)
             redis_store.RedisStore._commit = die
+        case "while the recent move in place":
+            lmdb_recent.Entities._put = then_die(lmdb_recent.Entities._put)
         case "after the commit of changes":
-            lmdb_store.Applied = die
-            redis_store.Applied = die
+            materialization._Run._report = die
         case "before a new generation is named":
             Path.replace = die
             redis_store.RedisStore._commit = die
@@ -34,7 +36,7 @@ def at_moment(moment):
 
 
 def open_place(place):
-    return RedisStore(*place) if len(place) == 2 else LmdbStore(Path(place[0]))
+    return RedisStore(*place) if len(place) == 2 else LmdbStore(Path(place[0]), by_turns)
 
 
 def materialize_once(folder, place, full, moment):

@@ -2,10 +2,22 @@
 
 import struct
 
+from orchestration.feature_store.online.lmdb_recent import Entities
 from orchestration.feature_store.online.store import Position
 from tests.unit.feature_store.views import make_view
 
 VIEW = make_view({"x": "bigint"})
+
+
+def by_turns(entities):
+    """A limit for ``LmdbStore``: of changes to all entities, by turns the recent take one and move in place."""
+    return entities * 3 // 2
+
+
+def recent(store, view):
+    """How many keys of a view an ``LmdbStore`` has among the recent."""
+    with store._newest(view) as txn:
+        return Entities(txn).recent
 
 
 def value(at, x, view=VIEW):

@@ -14,6 +14,7 @@ from orchestration.feature_store.online.verification import compare
 from tests.forks import CONTEXT
 from tests.integration.feature_store import killed
 from tests.integration.feature_store.lakes import Lake
+from tests.integration.feature_store.stores import recent
 
 ENTITIES = 60
 
@@ -51,27 +52,49 @@ def states(store, view):
 )
 def test_killed_at_the_boundary(lake, any_store, full, moment, is_new, monkeypatch):
     monkeypatch.setattr(lmdb_store, "LOOK_SECONDS", 0)
-    reader = any_store
     lake.materialize(any_store)
-    before = any_store.position("levels")
-    assert states(reader, lake.view) == {0}
+    kill_and_go_on(lake, any_store, 1, moment, full=full, is_new=is_new)
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_new"),
+    [
+        ("while the recent move in place", False),
+        ("before the commit of changes", False),
+        ("after the commit of changes", True),
+    ],
+)
+def test_killed_as_what_changed_recently_moves_in_place(lake, store, moment, is_new):
+    lake.materialize(store)
     lake.insert(*[("a", n, 1, 1, "n", 1) for n in range(ENTITIES)])
+    lake.materialize(store)
+    assert recent(store, "levels") == ENTITIES
+    kill_and_go_on(lake, store, 2, moment, full=False, is_new=is_new)
+    assert recent(store, "levels") == 0
+
+
+def kill_and_go_on(lake, store, hour, moment, *, full, is_new):
+    """Add the rows of an hour, kill what materializes them, and look at what it leaves."""
+    before = store.position("levels")
+    assert states(store, lake.view) == {hour - 1}
+    lake.insert(*[("a", n, hour, 1, "n", hour) for n in range(ENTITIES)])
     process = CONTEXT.Process(
         target=killed.materialize_once,
-        args=(str(lake.lakehouse.settings.data_dir), place_of(any_store), full, moment),
+        args=(str(lake.lakehouse.settings.data_dir), place_of(store), full, moment),
     )
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    fresh = killed.open_place(place_of(any_store))
-    assert states(fresh, lake.view) == ({1} if is_new else {0})
+    found = {hour if is_new else hour - 1}
+    fresh = killed.open_place(place_of(store))
+    assert states(fresh, lake.view) == found
     assert (fresh.position("levels") != before) == is_new
-    assert states(reader, lake.view) == ({1} if is_new else {0})
-    done = lake.materialize(any_store)
+    assert states(store, lake.view) == found
+    done = lake.materialize(store)
     assert done.mode == "changes"
     assert done.written == (0 if is_new else ENTITIES)
-    assert states(reader, lake.view) == {1}
-    assert compare(lake.lakehouse, any_store, lake.view).holds
+    assert states(store, lake.view) == {hour}
+    assert compare(lake.lakehouse, store, lake.view).holds
 
 
 def test_killed_at_any_moment(lake, any_store):

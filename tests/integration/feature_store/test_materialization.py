@@ -214,7 +214,23 @@ def test_an_expired_snapshot_means_a_rebuild(lake, store):
     lake.run("delete from {t} where pump = 'b'")
     lake.con.execute("call ducklake_expire_snapshots('lake', older_than => now())")
     done = brought_up(lake, store)
-    assert (done.mode, done.reason) == ("rebuild", f"snapshot {first.to_snapshot} has expired")
+    assert (done.mode, done.reason) == (
+        "rebuild",
+        f"snapshot {first.to_snapshot} or one after it has expired",
+    )
+
+
+def test_an_expired_snapshot_in_between_means_a_rebuild(lake, store):
+    lake.insert(("a", 1, 1, 1, "one", 1), ("b", 1, 1, 1, "one", 1))
+    first = brought_up(lake, store)
+    deleted = lake.run("delete from {t} where pump = 'b'")
+    lake.insert(("c", 1, 1, 1, "one", 1))
+    lake.con.execute(f"call ducklake_expire_snapshots('lake', versions => [{deleted}])")
+    done = brought_up(lake, store)
+    assert (done.mode, done.reason) == (
+        "rebuild",
+        f"snapshot {first.to_snapshot} or one after it has expired",
+    )
 
 
 def test_maintenance_of_the_lake_changes_nothing(lake, store):

@@ -10,18 +10,20 @@ import hiredis
 import pytest
 import redis
 
+from orchestration.feature_store.online import lmdb_recent
 from orchestration.feature_store.online.encoding import SchemaMismatchError
 from orchestration.feature_store.online.keys import NO_ENTITY
-from orchestration.feature_store.online.lmdb_store import LmdbStore
+from orchestration.feature_store.online.lmdb_store import SMALL, LmdbStore, recent_limit
 from orchestration.feature_store.online.redis_line import RedisLine
 from orchestration.feature_store.online.store import (
     Applied,
     Changes,
     ConcurrentMaterializationError,
     NotMaterializedError,
+    TiedError,
     timestamp_of,
 )
-from tests.integration.feature_store.stores import VIEW, pairs, position, value
+from tests.integration.feature_store.stores import VIEW, pairs, position, recent, value
 from tests.unit.feature_store.views import make_view
 
 
@@ -75,6 +77,69 @@ def test_many_changes_are_one(any_store):
     changes = Changes(newer=pairs(11_000, 11), gone=[key for key, _ in pairs(1000, 0, start=11_000)])
     assert any_store.apply("readings", position(1), position(2), changes) == Applied(11_000, 0, 1000)
     assert any_store.size("readings") == 11_000
+
+
+def test_another_value_of_the_same_instant_is_told_and_nothing_is_written(any_store):
+    any_store.rebuild("readings", position(1), [pairs(3, 10)])
+    same, other, newer = (b"=e000000", value(10, 0)), (b"=e000001", value(10, 9)), (b"=e000002", value(11, 9))
+    with pytest.raises(TiedError, match="1 values have the timestamps of others") as told:
+        any_store.apply("readings", position(1), position(2), Changes(newer=[same, other, newer]))
+    assert told.value.keys == {b"=e000001"}
+    assert any_store.position("readings") == position(1)
+    assert held(any_store, b"=e000001", b"=e000002") == [value(10, 1), value(10, 2)]
+    any_store.apply("readings", position(1), position(2), Changes(newer=[same, newer], exact=[other]))
+    assert held(any_store, b"=e000000", b"=e000001", b"=e000002") == [
+        value(10, 0),
+        value(10, 9),
+        value(11, 9),
+    ]
+
+
+def test_whatever_is_done_a_store_holds_what_a_dict_would(open_store, monkeypatch):
+    monkeypatch.setattr(lmdb_recent, "_CHUNK", 7)
+    store, reader, chance = open_store(), open_store(), random.Random(13)
+    keys = [key for key, _ in pairs(30, 0)] + [b"#e000001", b"#e000002"]
+    expected, were_recent = {}, set()
+    for step in range(120):
+        now, some = 10 * step, chance.sample(keys, chance.choice([0, 1, 3, 9]))
+        if step % 40 == 0:
+            expected = {key: value(now, 0) for key in some}
+            assert store.rebuild("readings", position(step), [sorted(expected.items())]) == len(some)
+        else:
+            written = {key: value(chance.choice([now, now - 35]), step) for key in some}
+            newer, exact, gone = some[::2], some[1::4], some[3::4]
+            late = {
+                k for k in newer if k in expected and timestamp_of(expected[k]) > timestamp_of(written[k])
+            }
+            changes = Changes([(k, written[k]) for k in newer], [(k, written[k]) for k in exact], gone)
+            done = store.apply("readings", position(step - 1), position(step), changes)
+            counts = len(newer) + len(exact) - len(late), len(late), len(expected.keys() & set(gone))
+            assert done == Applied(*counts)
+            expected |= {k: written[k] for k in [*newer, *exact] if k not in late}
+            expected = {k: v for k, v in expected.items() if k not in gone}
+        assert held(reader, *keys, NO_ENTITY) == [*map(expected.get, keys), None]
+        assert reader.size("readings") == len(expected)
+        if isinstance(store, LmdbStore):
+            were_recent.add(recent(store, "readings"))
+    assert not were_recent or (0 in were_recent and len(were_recent) > 10)
+
+
+def test_what_changes_in_a_large_view_is_kept_apart_until_there_is_much(tmp_path):
+    assert [recent_limit(n) for n in (0, SMALL - 1, SMALL, 1_600_000)] == [0, 0, SMALL // 16, 100_000]
+    store = LmdbStore(tmp_path, lambda entities: entities // 10)
+    store.rebuild("readings", position(0), [pairs(1000, 0)])
+    found = []
+    for n in range(1, 8):
+        changes = Changes(newer=pairs(20, n, start=20 * n), gone=[f"=e{n:06d}".encode(), b"=no"])
+        store.apply("readings", position(n - 1), position(n), changes)
+        found.append(recent(store, "readings"))
+    assert found == [21, 42, 63, 84, 0, 21, 42]
+    assert store.size("readings") == 993
+    store.apply("readings", position(7), position(8), Changes(newer=pairs(20, 8, start=140)))
+    assert recent(store, "readings") == 42, "what changes again and again fills nothing"
+    store.apply("readings", position(8), position(9), Changes(newer=pairs(200, 9)))
+    assert recent(store, "readings") == 0
+    assert held(store, b"=e000001", b"=e000150", b"=e000300") == [value(9, 1), value(9, 150), value(0, 300)]
 
 
 def test_changes_that_start_from_another_position_are_refused_whole(open_store):
