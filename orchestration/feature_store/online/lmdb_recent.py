@@ -68,11 +68,11 @@ class Entities:
             self._move_in_place()
             self._put(written)
             return Applied(len(written), skipped, sum(map(txn.delete, gone)))
-        added = (held + self._held(changes.exact)).count(None)
+        added = held.count(None) + self._held(changes.exact).count(None)
         there = [key for key, old in zip(gone, values_of(txn, gone), strict=True) if old is not None]
         keys = self._keys()
-        self._put((_RECENT[key[0]] + key[1:], value) for key, value in written)
-        self._put((_RECENT[key[0]] + key[1:], _GONE) for key in there)
+        self._put([(_RECENT[key[0]] + key[1:], value) for key, value in written])
+        self._put([(_RECENT[key[0]] + key[1:], _GONE) for key in there])
         self.recent += self._keys() - keys
         self.count += added - len(there)
         if self.recent:
@@ -98,7 +98,20 @@ class Entities:
             cursor.putmulti(pairs)
 
     def _held(self, pairs: Sequence[Pair]) -> list[bytes | None]:
-        return values_of(self._txn, [key for key, _ in pairs])
+        """``values_of`` many keys, quicker: in the order of keys one look up is near the one before."""
+        keys = [key for key, _ in pairs]
+        marked = [_RECENT[key[0]] + key[1:] for key in keys]
+        with self._txn.cursor() as cursor:
+            found: list[Any] = cursor.getmulti(keys)
+            recent: dict[Any, Any] = dict(cursor.getmulti(marked)) if self.recent else {}
+        held: list[bytes | None] = [value for _, value in found]
+        if len(held) < len(keys):
+            held = list(map(dict(found).get, keys))
+        if recent:
+            for place, mark in enumerate(marked):
+                if mark in recent:
+                    held[place] = recent[mark] or None
+        return held
 
     def _keys(self) -> int:
         return int(self._txn.stat()["entries"])
