@@ -51,7 +51,7 @@ def build_layer_assets(
             build_args(context, config, clock.now() if layer == "training" else None),
             context=context,
             manifest=manifest,
-            translator=LayerTranslator(declarations, settings, clock),
+            dagster_dbt_translator=LayerTranslator(declarations, settings, clock),
         ).stream()
         context.log.info(f"{layer}: built in {time.monotonic() - started:.1f} s")
 
