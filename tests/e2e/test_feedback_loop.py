@@ -199,14 +199,23 @@ def test_a_drifted_day_makes_another_champion_that_the_server_answers_with(
     works: WaterWorks, platform: Platform
 ) -> None:
     first, *_, last = (str(FIRST_DAY + timedelta(days=n)) for n in range(DAYS))
+    pumps = platform.dagster.materialize("raw/pumps")
     first_run = platform.dagster.launch("all_assets", first, last)
     platform.switch_on("landing_readings")
     with running(SERVE, works.root, works.environment) as server:
         assert platform.dagster.end_of(first_run)["status"] == "SUCCESS"
         before = until_served(server, None)
         assert decisions(before) == [True, True, False, False]
+        a_day = platform.dagster.materialize("staged/stg_readings", first)
         landed = platform.tick_of("landing_readings", lambda tick: tick["runIds"])
         assert platform.dagster.end_of(landed["runIds"][0])["status"] == "SUCCESS"
+
+        for run_id, made in (
+            (pumps, {("raw/pumps", None), ("quarantine/pumps", None)}),
+            (a_day, {("staged/stg_readings", first)}),
+        ):
+            assert platform.dagster.end_of(run_id)["status"] == "SUCCESS"
+            assert platform.dagster.made_by(run_id) == made
 
         platform.switch_on(RETRAINING)
         first, last = (str(FIRST_DAY + timedelta(days=DAYS + n)) for n in range(2))
