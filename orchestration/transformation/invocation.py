@@ -82,8 +82,9 @@ class DbtEvents(Generator[DagsterEvent, None, None]):
         /,
     ) -> DagsterEvent:
         """Raise where the command is; to close is to raise GeneratorExit."""
-        error = typ if isinstance(typ, BaseException) else typ()
-        return self._events.throw(error.with_traceback(tb) if tb else error)
+        if isinstance(typ, type):
+            typ = val if isinstance(val, BaseException) else typ()
+        return self._events.throw(typ.with_traceback(tb) if tb else typ)
 
 
 def _of_assets(
