@@ -11,6 +11,8 @@ import pytest
 from orchestration.lakehouse import LakehouseResource
 from orchestration.quality import REPORT_KEY, build_contract_checks, build_quality_report, load_contracts
 from orchestration.quality.history import HISTORY
+from orchestration.transformation.gate import blocking_by_asset, refuse_failing_inputs
+from orchestration.transformation.selection import LayerConfig
 from tests.unit.quality.town import PARTITIONS, Town, clock, write_contracts
 
 TRIPS, CITIES, STAGED = (
@@ -59,13 +61,17 @@ def definitions(
 
     blocked = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
 
-    @dg.asset(key=STAGED, deps=[TRIPS, CITIES], automation_condition=blocked)
-    def staging() -> None: ...
-
     contracts = load_contracts(town.declarations, town.settings.soda_checks_dir)
+    checks = build_contract_checks(contracts, clock())
+    gates = blocking_by_asset(spec for definition in checks for spec in definition.check_specs)
+
+    @dg.asset(key=STAGED, deps=[TRIPS, CITIES], automation_condition=blocked)
+    def staging(context: dg.AssetExecutionContext, config: LayerConfig) -> None:
+        refuse_failing_inputs(context, gates, config.ignore_failed_checks)
+
     return dg.Definitions(
         assets=[landing, staging, build_quality_report(contracts, town.settings, clock())],
-        asset_checks=build_contract_checks(contracts, clock()),
+        asset_checks=checks,
         resources={"lakehouse": lakehouse or town.lakehouse},
         executor=dg.in_process_executor,
     )
@@ -170,6 +176,13 @@ def check_of(
     return run(defs, instance, checks=checks, partition=partition).get_asset_check_evaluations()[0]
 
 
+def why(result: dg.ExecuteInProcessResult) -> str:
+    (failure,) = result.get_step_failure_events()
+    error = failure.step_failure_data.user_failure_data
+    assert error is not None
+    return error.description or ""
+
+
 def newest_passed(instance: dg.DagsterInstance) -> bool:
     key = dg.AssetCheckKey(TRIPS, "no_missing_rider")
     newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
@@ -239,6 +252,26 @@ def test_a_check_of_the_whole_table_is_mended_by_any_run(town: Town, instance: d
     mended = check_of(defs, instance, "2013-01-01")
     assert mended.description == "Missing values of rider: 0 in 10 rows tested; expected none."
     assert mended.passed
+
+
+def test_a_layer_run_alone_is_not_built_on_inputs_that_fail(town: Town, instance: dg.DagsterInstance) -> None:
+    defs = definitions(town)
+    assert run(defs, instance, STAGED).success  # nothing was ever built or checked
+    away = _Away.from_settings(town.settings)
+    assert not run(definitions(town, lakehouse=away), instance, TRIPS, partition="2013-01-02").success
+    crashed = run(defs, instance, STAGED)
+    assert "raw/trips: no_missing_rider: not evaluated: run " in why(crashed)
+    town.run(NO_RIDER)
+    assert not check_of(defs, instance, "2013-01-02").passed
+    assert "raw/trips: no_missing_rider: failed: Missing values of rider: 1 in 2 rows" in why(
+        run(defs, instance, STAGED)
+    )
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={STAGED})
+    told = {"ops": {"staged__stg_trips": {"config": {"ignore_failed_checks": True}}}}
+    assert job.execute_in_process(instance=instance, run_config=told).success
+    town.run(MENDED)
+    assert run(defs, instance, TRIPS, partition="2013-01-02").success
+    assert run(defs, instance, STAGED).success
 
 
 def test_a_check_runs_alone_with_and_without_a_partition(town: Town, instance: dg.DagsterInstance) -> None:
