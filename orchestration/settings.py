@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         "groundwork", description="What its keys begin with, so that several platforms can share a server."
     )
 
+    late_days: Annotated[int, Field(ge=0)] = Field(
+        3,
+        description="Days before the last that the daily schedule lands again, for late rows of sources "
+        "that no landing sensor watches; 0: none.",
+    )
+
     clock: ClockMode | None = Field(None, description="wall or replay; unset: what dbt_project.yml declares.")
     replay_at: AwareDatetime | None = Field(
         None, description="The instant the replay clock stands at (ISO 8601 with offset)."
