@@ -48,7 +48,7 @@ def raw_spec(table: Table) -> dg.AssetSpec:
 
 
 def quarantine_spec(table: Table) -> dg.AssetSpec:
-    """The asset ``quarantine/<table>``."""
+    """The asset ``quarantine/<table>``: what is missing from ``raw/<table>``, made in the same step."""
     strictest = max((c.classification for c in table.columns), key=_STRICTNESS.index)
     columns = [
         dg.TableColumn(
@@ -58,6 +58,7 @@ def quarantine_spec(table: Table) -> dg.AssetSpec:
     ]
     return dg.AssetSpec(
         dg.AssetKey([SCHEMA, table.name]),
+        deps=[asset_key(table)],
         code_version=code_version(table),
         group_name=SCHEMA,
         owners=[table.meta.owner],
