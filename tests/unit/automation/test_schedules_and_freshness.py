@@ -79,9 +79,9 @@ def land() -> None: ...
 DEFS = dg.Definitions(assets=[land], jobs=build_jobs([RAW.key]))
 
 
-def daily_tick(declarations: Declarations, clock: Clock, instance: dg.DagsterInstance | None = None) -> Any:
+def daily_tick(declarations: Declarations, clock: Clock) -> Any:
     schedule: Any = next(s for s in build_schedules(declarations, Settings(), clock) if s.name == "daily")
-    return schedule(dg.build_schedule_context(instance, repository_def=DEFS.get_repository_def()))
+    return schedule(dg.build_schedule_context(repository_def=DEFS.get_repository_def()))
 
 
 def january(first: int, last: int) -> list[str]:
@@ -113,12 +113,19 @@ class History:
         return [request.partition_key for request in self.asked()]
 
 
-def test_the_day_before_the_replay_clock_is_asked_for(tmp_path: Path) -> None:
+def test_dagster_takes_what_a_tick_asks_for(tmp_path: Path) -> None:
+    daily, _ = build_schedules(declared(source("t", DAYS)), Settings(late_days=2), REPLAY, [RAW.key])
+    defs = dg.Definitions(assets=[land], jobs=build_jobs([RAW.key]), schedules=[daily])
     with open_instance(Settings(data_dir=tmp_path)) as instance:
         for day in january(13, 19):
             instance.report_runless_asset_event(dg.AssetMaterialization(RAW.key, partition=day))
-        (request,) = daily_tick(declared(source("t", DAYS)), REPLAY, instance)
-    assert (request.partition_key, request.run_key) == ("2024-01-19", "2024-01-19")
+        repository = defs.get_repository_def()
+        tick = repository.get_schedule_def("daily").evaluate_tick(
+            dg.build_schedule_context(instance, repository_def=repository)
+        )
+    day, late = tick.run_requests or ()
+    assert (day.run_key, day.tags["dagster/partition"]) == ("2024-01-19", "2024-01-19")
+    assert late.run_key == "late: 2024-01-17 to 2024-01-18"
 
 
 def test_days_that_nobody_asked_for_or_that_failed_are_asked_for_until_they_land() -> None:
