@@ -28,7 +28,7 @@ from orchestration.feature_store.discovery.asset_metadata import Metadata, decla
 from orchestration.feature_store.online.assets import ONLINE_STORE, build_online_assets
 from orchestration.feature_store.online.due_sensor import build_due_sensor
 from orchestration.feature_store.views import build_catalog
-from orchestration.ingestion import build_landing_sensors, build_raw_assets
+from orchestration.ingestion import build_landing_sensors, build_raw_assets, unwatched_assets
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import build_model_assets, retraining_ages
 from orchestration.learning.datasets import DatasetStore, build_dataset_asset, needed_snapshots
@@ -122,7 +122,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         assets=assets,
         asset_checks=checks,
         jobs=[*build_jobs(key for asset in landing for key in asset.keys), *retraining.jobs],
-        schedules=build_schedules(declarations, settings, clock),
+        schedules=build_schedules(declarations, settings, clock, unwatched_assets(declarations, settings)),
         sensors=[
             *build_landing_sensors(
                 declarations, settings, clock, sensor_status(settings.environment, "landing")

@@ -33,7 +33,10 @@ class Settings(BaseSettings):
             environment or clock mode.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GROUNDWORK_", extra="forbid", frozen=True)
+    # An error about one setting would show the values of all, secrets too.
+    model_config = SettingsConfigDict(
+        env_prefix="GROUNDWORK_", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     environment: Environment = Field(
         "local", description="Decides which schedules and sensors start switched on."
@@ -91,6 +94,12 @@ class Settings(BaseSettings):
         "groundwork", description="What its keys begin with, so that several platforms can share a server."
     )
 
+    late_days: Annotated[int, Field(ge=0)] = Field(
+        3,
+        description="Days before the last that the daily schedule lands again, for late rows of sources "
+        "that no landing sensor watches; 0: none.",
+    )
+
     clock: ClockMode | None = Field(None, description="wall or replay; unset: what dbt_project.yml declares.")
     replay_at: AwareDatetime | None = Field(
         None, description="The instant the replay clock stands at (ISO 8601 with offset)."
@@ -99,6 +108,9 @@ class Settings(BaseSettings):
     notify_webhook_url: SecretStr | None = Field(None, description="Failure messages go here, as JSON.")
     notify_smtp_host: str | None = Field(None, description="Mail server for failure messages.")
     notify_smtp_port: Annotated[int, Field(gt=0, lt=65536)] = Field(25, description="Its port.")
+    notify_smtp_starttls: bool = Field(False, description="Encrypts, and checks the server's certificate.")
+    notify_smtp_user: str | None = Field(None, description="Logs in there; needs notify_smtp_starttls.")
+    notify_smtp_password: SecretStr | None = Field(None, description="Password of that user.")
     notify_smtp_from: str = Field("groundwork@localhost", description="Sender of failure messages.")
     notify_after_failures: Annotated[int, Field(gt=0)] = Field(
         1, description="Consecutive failures of an asset before its owner is told."
@@ -162,6 +174,14 @@ class Settings(BaseSettings):
     def _certificate_and_key(self) -> Self:
         if (self.server_tls_certificate is None) != (self.server_tls_key is None):
             raise ValueError("server_tls_certificate and server_tls_key go together")
+        return self
+
+    @model_validator(mode="after")
+    def _login_in_secret(self) -> Self:
+        if (self.notify_smtp_user is None) != (self.notify_smtp_password is None):
+            raise ValueError("notify_smtp_user and notify_smtp_password go together")
+        if self.notify_smtp_user is not None and not self.notify_smtp_starttls:
+            raise ValueError("notify_smtp_user needs notify_smtp_starttls: nobody may read its password")
         return self
 
     def under(self, folder: Path) -> Self:

@@ -25,21 +25,20 @@ SENSOR_NAME = "failure_alerts"
 NO_OWNER = "team:unowned"
 
 
-def compose(failures: Sequence[Failure], owners: Mapping[str, Sequence[str]]) -> list[Alert]:
-    """One alert an owner, with a line for each of their failures.
+def by_owner(
+    failures: Sequence[Failure], owners: Mapping[str, Sequence[str]]
+) -> list[tuple[str, list[Failure]]]:
+    """The failures of each owner, in the owners' order.
 
     Args:
         failures: What fails.
         owners: Owners by asset; an asset without any goes to ``team:unowned``.
     """
-    lines: dict[str, list[str]] = defaultdict(list)
+    found: dict[str, list[Failure]] = defaultdict(list)
     for failure in failures:
         for owner in owners.get(failure.asset) or (NO_OWNER,):
-            lines[owner].append(failure.line)
-    return [
-        Alert(owner, f"Groundwork: {len(found)} failing", tuple(found))
-        for owner, found in sorted(lines.items())
-    ]
+            found[owner].append(failure)
+    return sorted(found.items())
 
 
 def notify(
@@ -49,25 +48,28 @@ def notify(
     notifiers: Sequence[Notifier],
     warn: Callable[[str], object],
 ) -> dict[str, list[str]]:
-    """Send what has not been told yet, on each channel.
+    """Send each owner what they have not been told yet, on each channel.
 
-    A channel that cannot be reached is tried again at the next tick, without repeating the message
-    on those that could. What no longer fails is forgotten: its next failure is a new episode.
+    An owner who cannot be reached on a channel is tried again at the next tick, without repeating the
+    message to those who could. What no longer fails is forgotten: its next failure is a new episode.
 
     Returns:
-        The channels that told each failing subject.
+        ``channel:owner`` of everybody who has been told, for each failing subject.
     """
     reached = {f.subject: list(told.get(f.subject, ())) for f in failures}
     for notifier in notifiers:
-        fresh = [f for f in failures if notifier.name not in reached[f.subject]]
-        for alert in compose(fresh, owners):
+        for owner, theirs in by_owner(failures, owners):
+            mark = f"{notifier.name}:{owner}"
+            fresh = [f for f in theirs if mark not in reached[f.subject]]
+            if not fresh:
+                continue
             try:
-                notifier.send(alert)
+                notifier.send(Alert(owner, f"Groundwork: {len(fresh)} failing", tuple(f.line for f in fresh)))
             except NotificationError as error:
-                warn(f"message to {alert.owner} not delivered, will be tried again: {error}")
-                fresh = [f for f in fresh if alert.owner not in (owners.get(f.asset) or (NO_OWNER,))]
-        for failure in fresh:
-            reached[failure.subject].append(notifier.name)
+                warn(f"message to {owner} not delivered, will be tried again: {error}")
+                continue
+            for failure in fresh:
+                reached[failure.subject].append(mark)
     return reached
 
 

@@ -33,7 +33,7 @@ class Broken(BaseModel):
 
 
 class FailureState(BaseModel):
-    """The sensor's cursor: how far runs were read, what is broken, and which channels told it."""
+    """The sensor's cursor: how far runs were read, what is broken, and which channels told whom of it."""
 
     read_until: float
     broken: dict[str, Broken] = {}
@@ -176,10 +176,7 @@ def broken_often(state: FailureState, threshold: int) -> list[Failure]:
         Failure(
             subject=f"run:{subject}",
             asset=item.asset,
-            line=(
-                f"check {item.check} of {item.asset} crashed" if item.check else f"{item.asset} was not made"
-            )
-            + f", {item.count} in a row: {item.error} (run {item.run_id})",
+            line=f"{_what(item)}, {item.count} in a row: {item.error} (run {item.run_id})",
         )
         for subject, item in sorted(state.broken.items())
         if item.count >= threshold

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from orchestration.settings import Settings
 
@@ -26,8 +27,8 @@ _UNFINISHED = [
 
 
 def host_tags() -> dict[str, str]:
-    """Tags of a run that lives in a process of this host and holds a lock."""
-    return {HOST_TAG: socket.gethostname()}
+    """Tags of a run that lives in a process of this host, holds a lock and is repeated by its user alone."""
+    return {HOST_TAG: socket.gethostname(), MAX_RETRIES_TAG: "0"}
 
 
 def _lock_file(settings: Settings, run_id: str) -> Path:
@@ -66,7 +67,7 @@ def bury_dead_runs(instance: dg.DagsterInstance, settings: Settings) -> list[str
         Their ids.
     """
     dead = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags=host_tags())):
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED, tags={HOST_TAG: socket.gethostname()})):
         if _is_alive(settings, run.run_id):
             continue
         instance.report_run_failed(run, "The process of this run was killed before the run ended.")

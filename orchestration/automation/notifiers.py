@@ -6,9 +6,12 @@ a message, and to whom (``alerts`` decides that). No secret ever reaches a log o
 
 import logging
 import smtplib
+import ssl
 from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Protocol
+
+from pydantic import SecretStr
 
 from orchestration.settings import Settings
 
@@ -99,8 +102,17 @@ class EmailNotifier:
 
     name = "email"
 
-    def __init__(self, host: str, port: int, sender: str) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        sender: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        login: tuple[str, SecretStr] | None = None,
+    ) -> None:
         self._host, self._port, self._sender = host, port, sender
+        self._tls, self._login = tls, login
 
     def send(self, alert: Alert) -> None:
         """Send the alert to its owner.
@@ -115,6 +127,10 @@ class EmailNotifier:
         message.set_content(alert.text)
         try:
             with smtplib.SMTP(self._host, self._port, timeout=_TIMEOUT_SECONDS) as server:
+                if self._tls is not None:
+                    server.starttls(context=self._tls)
+                if self._login is not None:
+                    server.login(self._login[0], self._login[1].get_secret_value())
                 server.send_message(message)
         except (OSError, smtplib.SMTPException) as error:
             raise NotificationError(f"email: {type(error).__name__}") from error
@@ -126,7 +142,14 @@ def build_notifiers(settings: Settings, logger: logging.Logger) -> list[Notifier
     if settings.notify_webhook_url is not None:
         notifiers.append(WebhookNotifier(settings.notify_webhook_url.get_secret_value()))
     if settings.notify_smtp_host is not None:
+        user, password = settings.notify_smtp_user, settings.notify_smtp_password
         notifiers.append(
-            EmailNotifier(settings.notify_smtp_host, settings.notify_smtp_port, settings.notify_smtp_from)
+            EmailNotifier(
+                settings.notify_smtp_host,
+                settings.notify_smtp_port,
+                settings.notify_smtp_from,
+                tls=ssl.create_default_context() if settings.notify_smtp_starttls else None,
+                login=(user, password) if user is not None and password is not None else None,
+            )
         )
     return notifiers

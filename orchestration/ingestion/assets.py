@@ -26,7 +26,7 @@ LANDS = "land_"
 """How the names of the steps begin that land a source."""
 
 _STRICTNESS = ("public", "internal", "confidential", "personal")
-_NETWORK = ("http://", "https://", "s3://", "postgres://", "postgresql://")
+# The network, a disk or the lakehouse's catalog may be back soon; an IngestFault is not tried again.
 _RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
@@ -48,7 +48,7 @@ def raw_spec(table: Table) -> dg.AssetSpec:
 
 
 def quarantine_spec(table: Table) -> dg.AssetSpec:
-    """The asset ``quarantine/<table>``."""
+    """The asset ``quarantine/<table>``: what is missing from ``raw/<table>``, made in the same step."""
     strictest = max((c.classification for c in table.columns), key=_STRICTNESS.index)
     columns = [
         dg.TableColumn(
@@ -58,6 +58,7 @@ def quarantine_spec(table: Table) -> dg.AssetSpec:
     ]
     return dg.AssetSpec(
         dg.AssetKey([SCHEMA, table.name]),
+        deps=[asset_key(table)],
         code_version=code_version(table),
         group_name=SCHEMA,
         owners=[table.meta.owner],
@@ -168,7 +169,7 @@ def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.Assets
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,
         can_subset=False,
-        retry_policy=_RETRY if table.ingest.uri.startswith(_NETWORK) else None,
+        retry_policy=_RETRY,
     )
     def land(
         context: dg.AssetExecutionContext, lakehouse: LakehouseResource

@@ -216,6 +216,21 @@ def _summary(look: Look) -> str:
     return "; ".join(parts)
 
 
+def unwatched_assets(declarations: Declarations, settings: Settings) -> list[dg.AssetKey]:
+    """Keys of what the partitioned sources land that can gain late rows while no sensor watches them.
+
+    These are single files, web addresses, buckets and databases; an installed package never changes.
+    """
+    return [
+        key
+        for table in declarations.sources
+        if table.ingest.partition is not None
+        and not table.ingest.uri.startswith("package://")
+        and not looks_like_many(table.ingest, settings)
+        for key in (asset_key(table), dg.AssetKey([SCHEMA, table.name]))
+    ]
+
+
 def build_landing_sensor(
     table: Table, settings: Settings, clock: Clock, default_status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:

@@ -42,6 +42,14 @@ JOB = dg.Definitions(
 ).resolve_job_def("all")
 
 
+@dg.op
+def break_down() -> None:
+    raise RuntimeError("bad data")
+
+
+BROKEN_JOB = dg.GraphDefinition(name="broken", node_defs=[break_down]).to_job()
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     url = request.getfixturevalue("postgres_url") if request.param == "postgres" else None
@@ -148,7 +156,34 @@ def test_a_killed_run_is_marked_as_failed_and_gives_its_slot_back(settings: Sett
         assert dead.status == dg.DagsterRunStatus.STARTED
         result = run_here(JOB, instance, settings, lambda _: None, span=SPAN)
         assert result.success
-        assert instance.get_run_by_id(dead.run_id).status == dg.DagsterRunStatus.FAILURE  # type: ignore[union-attr]
+        buried = instance.get_run_by_id(dead.run_id)
+        assert buried is not None
+        assert buried.status == dg.DagsterRunStatus.FAILURE
+        assert buried.tags["dagster/will_retry"] == "false"
+
+
+def test_the_daemon_tries_a_killed_run_again_but_not_one_whose_asset_failed(tmp_path: Path) -> None:
+    with open_instance(Settings(data_dir=tmp_path)) as instance:
+        # As the code server reports it: two retries after the first.
+        root = instance.create_run_for_job(JOB, status=dg.DagsterRunStatus.STARTED)
+        instance.report_run_failed(root)
+        for number, expected in ((1, "true"), (2, "false")):
+            retry = instance.create_run_for_job(
+                JOB,
+                status=dg.DagsterRunStatus.STARTED,
+                parent_run_id=root.run_id,
+                root_run_id=root.run_id,
+                tags={"dagster/retry_number": str(number), "dagster/root_run_id": root.run_id},
+            )
+            instance.report_run_failed(retry)
+            assert instance.get_runs(limit=1)[0].tags["dagster/will_retry"] == expected
+        first = instance.get_run_by_id(root.run_id)
+        assert first is not None
+        assert first.tags["dagster/will_retry"] == "true"
+        failed = BROKEN_JOB.execute_in_process(instance=instance, raise_on_error=False)
+        after = instance.get_run_by_id(failed.run_id)
+        assert after is not None
+        assert after.tags["dagster/will_retry"] == "false"
 
 
 def test_a_run_that_lives_is_left_alone(settings: Settings) -> None:

@@ -1,5 +1,10 @@
+from collections.abc import Iterator
 from datetime import timedelta
 
+import dagster as dg
+
+from orchestration.definitions import build_definitions
+from orchestration.transformation import load_manifest
 from tests.integration.dbt_project.recorded_days import RecordedDays, typed
 
 
@@ -34,3 +39,34 @@ def test_models_that_follow_from_dated_sources_have_their_partitions(lake: Recor
         *("airlines", "airports", "planes", "stg_airlines", "stg_airports", "stg_planes"),
         *("aircraft_attributes", "airport_attributes"),
     }
+
+
+def test_the_lineage_of_every_table_is_that_of_dbts_manifest(recorded: RecordedDays) -> None:
+    manifest = load_manifest(recorded.settings)
+    graph = build_definitions(recorded.settings).get_repository_def().asset_graph
+    nodes = {**manifest["nodes"], **manifest["sources"]}
+
+    def key(unique_id: str) -> dg.AssetKey:
+        return dg.AssetKey([nodes[unique_id]["schema"], nodes[unique_id]["name"]])
+
+    def parents(unique_id: str) -> Iterator[dg.AssetKey]:
+        for parent in nodes[unique_id]["depends_on"]["nodes"]:
+            if nodes[parent]["config"].get("materialized") == "ephemeral":
+                yield from parents(parent)
+            else:
+                yield key(parent)
+
+    tables = [
+        unique_id
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] in {"model", "seed"} and node["config"]["materialized"] != "ephemeral"
+    ]
+    assert len(tables) > 10
+    expected = {key(unique_id): set(parents(unique_id)) for unique_id in tables}
+    for source in map(key, manifest["sources"]):
+        expected |= {source: set(), dg.AssetKey(["quarantine", source.path[-1]]): {source}}
+    assert {asset: set(graph.get(asset).parent_keys) for asset in expected} == expected
+    of_tables = {
+        asset for asset in graph.executable_asset_keys if asset.path[0] in {k.path[0] for k in expected}
+    }
+    assert of_tables == set(expected)

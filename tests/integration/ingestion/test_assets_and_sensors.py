@@ -52,7 +52,7 @@ def test_an_asset_is_described_by_its_declaration(ground: Ground) -> None:
     assert assets.backfill_policy == dg.BackfillPolicy.single_run()
     assert not assets.can_subset
     assert assets.op.pool == "lakehouse_write"
-    assert assets.op.retry_policy is None
+    assert assets.op.retry_policy is not None
 
 
 def test_the_code_version_changes_with_the_declaration_only(ground: Ground) -> None:
@@ -64,13 +64,6 @@ def test_the_code_version_changes_with_the_declaration_only(ground: Ground) -> N
 
     assert version() == version()
     assert version() != version(delimiter=";")
-
-
-def test_only_sources_on_a_network_are_tried_again(ground: Ground) -> None:
-    tables = [source_table({"id": "integer"}, name=f"t{i}", uri=uri, format="csv")
-              for i, uri in enumerate(["http://h/x.csv", "s3://b/x.csv", "x.csv"])]  # fmt: skip
-    found = build_raw_assets(ground.declarations(*tables), ground.settings, ground.clock)
-    assert [a.op.retry_policy is not None for a in found] == [True, True, False]
 
 
 def test_a_materialization_tells_what_landed_and_a_second_one_that_nothing_did(ground: Ground) -> None:
@@ -107,6 +100,7 @@ def test_a_bad_delivery_fails_the_asset_with_the_plain_message(ground: Ground) -
     assert "id: found 'x', expected integer" in str(failed.description)
     assert failed.metadata["first_unreadable_rows"].value[0]["line"] == 2
     assert result.get_asset_materialization_events() == []
+    assert not any(e.is_step_up_for_retry for e in result.all_events)
 
 
 def tick(

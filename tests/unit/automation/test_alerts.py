@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from orchestration.automation.alerts import build_alert_sensor, compose, notify
+from orchestration.automation.alerts import build_alert_sensor, notify
 from orchestration.automation.failures import Failure, FailureState
 from orchestration.automation.notifiers import Alert, NotificationError
 from orchestration.settings import Settings
@@ -20,10 +20,11 @@ class Channel:
     def __init__(self, name: str) -> None:
         self.name = name
         self.down = False
+        self.unreachable: set[str] = set()
         self.got: list[Alert] = []
 
     def send(self, alert: Alert) -> None:
-        if self.down:
+        if self.down or alert.owner in self.unreachable:
             raise NotificationError("down")
         self.got.append(alert)
 
@@ -179,8 +180,9 @@ OWNERS = {"raw/t": [ANA, TEAM], "staged/t": [TEAM]}
 
 
 def test_each_owner_hears_of_their_own_assets_only() -> None:
-    alerts = compose([_failure("raw/t"), _failure("staged/t"), _failure("raw/orphan")], OWNERS)
-    assert {alert.owner: alert.lines for alert in alerts} == {
+    log = Channel("log")
+    notify([_failure("raw/t"), _failure("staged/t"), _failure("raw/orphan")], {}, OWNERS, [log], print)
+    assert {alert.owner: alert.lines for alert in log.got} == {
         ANA: ("raw/t was not made",),
         TEAM: ("raw/t was not made", "staged/t was not made"),
         "team:unowned": ("raw/orphan was not made",),
@@ -197,6 +199,17 @@ def test_a_channel_that_was_down_is_tried_again_and_the_others_are_not() -> None
     told = notify(failures, told, {"raw/t": [ANA]}, [log, hook], warnings.append)
     notify(failures, told, {"raw/t": [ANA]}, [log, hook], warnings.append)
     assert (len(log.got), len(hook.got), len(warnings)) == (1, 1, 1)
+
+
+def test_an_owner_out_of_reach_is_tried_again_and_the_other_owner_of_the_asset_is_not() -> None:
+    mail = Channel("email")
+    mail.unreachable = {ANA}
+    told = notify([_failure("raw/t")], {}, OWNERS, [mail], print)
+    assert [alert.owner for alert in mail.got] == [TEAM]
+    mail.unreachable = set()
+    told = notify([_failure("raw/t")], told, OWNERS, [mail], print)
+    notify([_failure("raw/t")], told, OWNERS, [mail], print)
+    assert [alert.owner for alert in mail.got] == [TEAM, ANA]
 
 
 def test_the_message_names_asset_error_and_run(caplog: pytest.LogCaptureFixture) -> None:

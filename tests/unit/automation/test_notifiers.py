@@ -1,15 +1,21 @@
 """Messages reach real servers, and secrets reach no log."""
 
+import base64
 import json
 import logging
 import socket
 import socketserver
+import ssl
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
+from pydantic import SecretStr, ValidationError
 
 from orchestration.automation.notifiers import (
     Alert,
@@ -54,8 +60,10 @@ def webhook(status: int) -> Iterator[tuple[str, list[dict[str, object]]]]:
 
 
 @contextmanager
-def mail_server(answer: Callable[[str], str | None]) -> Iterator[tuple[int, list[str]]]:
-    """A server that speaks just enough SMTP; ``answer`` may refuse a command with a line of its own."""
+def mail_server(
+    answer: Callable[[str], str | None], tls: ssl.SSLContext | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """A server that speaks just enough SMTP; ``answer`` may refuse a line with one of its own."""
     mails: list[str] = []
 
     class Handler(socketserver.StreamRequestHandler):
@@ -63,10 +71,17 @@ def mail_server(answer: Callable[[str], str | None]) -> Iterator[tuple[int, list
             self.wfile.write(b"220 sink\r\n")
             while line := self.rfile.readline().decode().strip():
                 verb = line.split()[0].upper()
-                reply = answer(verb) or {"DATA": "354 go", "QUIT": "221 bye"}.get(verb, "250 ok")
+                reply = answer(verb + line[len(verb) :]) or {
+                    "DATA": "354 go",
+                    "QUIT": "221 bye",
+                    "STARTTLS": "220 go",
+                }.get(verb, "250 ok")
                 self.wfile.write(f"{reply}\r\n".encode())
                 if verb == "QUIT":
                     return
+                if verb == "STARTTLS" and tls is not None:
+                    secret = tls.wrap_socket(self.connection, server_side=True)
+                    self.rfile, self.wfile = secret.makefile("rb"), secret.makefile("wb", 0)
                 if reply.startswith("354"):
                     mails.append(self._data())
                     self.wfile.write(b"250 kept\r\n")
@@ -127,10 +142,59 @@ def test_a_team_has_no_mailbox() -> None:
 
 def test_a_refusing_mail_server_is_an_error() -> None:
     with (
-        mail_server(lambda verb: "550 no" if verb == "RCPT" else None) as (port, _),
+        mail_server(lambda line: "550 no" if line.startswith("RCPT") else None) as (port, _),
         pytest.raises(NotificationError, match="email"),
     ):
         EmailNotifier("127.0.0.1", port, "platform@example.org").send(ALERT)
+
+
+def test_a_password_is_given_in_secret_only_and_to_the_right_server(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    said: list[str] = []
+
+    def answer(line: str) -> str | None:
+        said.append(line)
+        if line.startswith("EHLO"):
+            return "250-sink\r\n250-STARTTLS\r\n250 AUTH PLAIN"
+        return "235 welcome" if line.startswith("AUTH") else None
+
+    login = ("groundwork", SecretStr("hunter2"))
+    with mail_server(answer, context) as (port, mails):
+        trusting = ssl.create_default_context(cafile=certificate)
+        EmailNotifier("127.0.0.1", port, "p@example.org", tls=trusting, login=login).send(ALERT)
+        assert len(mails) == 1
+        (proof,) = [line.split()[-1] for line in said if line.startswith("AUTH")]
+        assert base64.b64decode(proof) == b"\0groundwork\0hunter2"
+        assert said.index("STARTTLS") < said.index(f"AUTH PLAIN {proof}")
+        said.clear()
+        with pytest.raises(NotificationError, match="SSLCertVerificationError"):
+            EmailNotifier(
+                "127.0.0.1", port, "p@example.org", tls=ssl.create_default_context(), login=login
+            ).send(ALERT)
+    assert not any(line.startswith("AUTH") for line in said)
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        {"notify_smtp_user": "u"},
+        {"notify_smtp_password": "hunter2"},
+        {"notify_smtp_user": "u", "notify_smtp_password": "hunter2"},
+    ],
+    ids=["no-password", "no-user", "no-tls"],
+)
+def test_a_login_that_is_not_whole_or_not_secret_stops_the_start(half: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="notify_smtp_user") as error:
+        Settings(**half)
+    assert "hunter2" not in str(error.value)
 
 
 def test_the_log_gets_every_line(caplog: pytest.LogCaptureFixture) -> None:

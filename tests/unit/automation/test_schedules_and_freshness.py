@@ -1,6 +1,8 @@
 """Which partition a day asks for, and how old data may be, on either clock."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,7 +20,7 @@ from orchestration.automation.freshness import (
     with_policy,
 )
 from orchestration.automation.jobs import build_jobs, reached_partitions
-from orchestration.automation.schedules import build_schedules
+from orchestration.automation.schedules import Daily, build_schedules
 from orchestration.declarations import (
     DeclarationError,
     Declarations,
@@ -29,6 +31,8 @@ from orchestration.declarations import (
     Table,
     TableMeta,
 )
+from orchestration.ingestion import unwatched_assets
+from orchestration.instance import open_instance
 from orchestration.partitions import partitions_def
 from orchestration.settings import Clock, Settings
 
@@ -65,27 +69,129 @@ def declared(*tables: Table) -> Declarations:
     return Declarations({t.unique_id: t for t in tables})
 
 
+RAW = dg.AssetSpec(["raw", "t"], partitions_def=partitions_def(DAYS, REPLAY))
+
+
+@dg.multi_asset(specs=[RAW])
+def land() -> None: ...
+
+
+DEFS = dg.Definitions(assets=[land], jobs=build_jobs([RAW.key]))
+
+
 def daily_tick(declarations: Declarations, clock: Clock) -> Any:
-    asset = dg.AssetSpec(["raw", "t"], partitions_def=partitions_def(DAYS, clock))
-
-    @dg.multi_asset(specs=[asset])
-    def land() -> None: ...
-
-    schedule = next(s for s in build_schedules(declarations, Settings(), clock) if s.name == "daily")
-    defs = dg.Definitions(assets=[land], jobs=build_jobs([asset.key]), schedules=[schedule])
-    context = dg.build_schedule_context(
-        repository_def=defs.get_repository_def(), scheduled_execution_time=datetime(2026, 5, 5, 6, tzinfo=UTC)
-    )
-    return schedule(context)
+    schedule: Any = next(s for s in build_schedules(declarations, Settings(), clock) if s.name == "daily")
+    return schedule(dg.build_schedule_context(repository_def=DEFS.get_repository_def()))
 
 
-def test_the_day_before_the_replay_clock_is_asked_for_once() -> None:
-    request = daily_tick(declared(source("t", DAYS)), REPLAY)
-    assert (request.partition_key, request.run_key) == ("2024-01-19", "2024-01-19")
+def january(first: int, last: int) -> list[str]:
+    return [f"2024-01-{day:02}" for day in range(first, last + 1)]
+
+
+class History:
+    """What has landed of the first 19 days of January, and what is asked for then."""
+
+    def __init__(self, late_days: int = 0, landing: tuple[dg.AssetKey, ...] = (RAW.key,)) -> None:
+        self.instance = dg.DagsterInstance.ephemeral()
+        self._daily = Daily(landing, [RAW.key], late_days)
+
+    def land(self, days: list[str]) -> None:
+        for day in days:
+            self.instance.report_runless_asset_event(dg.AssetMaterialization(RAW.key, partition=day))
+
+    def start(self, request: dg.RunRequest, status: dg.DagsterRunStatus) -> None:
+        """Let a request be a run in this state."""
+        tags = dict(request.tags)
+        if request.partition_key is not None:
+            tags["dagster/partition"] = request.partition_key
+        self.instance.create_run_for_job(DEFS.resolve_job_def("daily"), status=status, tags=tags)
+
+    def asked(self) -> list[dg.RunRequest]:
+        return list(self._daily.requests(self.instance, january(1, 19)))
+
+    def days(self) -> list[str | None]:
+        return [request.partition_key for request in self.asked()]
+
+
+def test_dagster_takes_what_a_tick_asks_for(tmp_path: Path) -> None:
+    daily, _ = build_schedules(declared(source("t", DAYS)), Settings(late_days=2), REPLAY, [RAW.key])
+    defs = dg.Definitions(assets=[land], jobs=build_jobs([RAW.key]), schedules=[daily])
+    with open_instance(Settings(data_dir=tmp_path)) as instance:
+        for day in january(13, 19):
+            instance.report_runless_asset_event(dg.AssetMaterialization(RAW.key, partition=day))
+        repository = defs.get_repository_def()
+        tick = repository.get_schedule_def("daily").evaluate_tick(
+            dg.build_schedule_context(instance, repository_def=repository)
+        )
+    day, late = tick.run_requests or ()
+    assert (day.run_key, day.tags["dagster/partition"]) == ("2024-01-19", "2024-01-19")
+    assert late.run_key == "late: 2024-01-17 to 2024-01-18"
+
+
+def test_days_that_nobody_asked_for_or_that_failed_are_asked_for_until_they_land() -> None:
+    it = History()
+    assert it.days() == january(13, 19)
+    it.land([*january(10, 14), *january(16, 17)])
+    assert it.days() == ["2024-01-15", "2024-01-18", "2024-01-19"]
+    it.land(january(15, 19))
+    assert it.days() == ["2024-01-19"]
+
+
+def test_a_day_that_one_of_two_sources_lacks_is_asked_for() -> None:
+    it = History(landing=(RAW.key, dg.AssetKey(["raw", "u"])))
+    it.land(january(13, 19))
+    assert it.days() == january(13, 19)
+
+
+def test_what_is_under_way_is_not_asked_for_twice_and_what_failed_is() -> None:
+    it = History(late_days=2)
+    it.land(january(13, 17))
+    asked = it.asked()
+    assert [r.partition_key for r in asked] == ["2024-01-18", "2024-01-19", None]
+    it.start(asked[0], dg.DagsterRunStatus.FAILURE)
+    it.start(asked[1], dg.DagsterRunStatus.STARTED)
+    it.start(asked[2], dg.DagsterRunStatus.STARTING)
+    assert it.days() == ["2024-01-18"]
+    it.start(asked[0], dg.DagsterRunStatus.NOT_STARTED)
+    assert it.days() == []
+
+
+def test_late_rows_are_looked_for_where_no_sensor_watches() -> None:
+    it = History(late_days=3)
+    it.land(january(13, 19))
+    _, late = it.asked()
+    assert (late.asset_selection, late.partition_key) == ([RAW.key], None)
+    assert late.tags == {
+        "dagster/asset_partition_range_start": "2024-01-16",
+        "dagster/asset_partition_range_end": "2024-01-18",
+    }
+
+
+def test_only_what_can_gain_rows_unseen_is_looked_at_for_late_ones(tmp_path: Path) -> None:
+    (tmp_path / "drop").mkdir()
+    uris = {
+        "web": "https://h/x.csv",
+        "file": "x.csv",
+        "folder": f"{tmp_path}/drop",
+        "package": "package://p/x.csv",
+    }
+    tables = [source(name, DAYS) for name in uris]
+    tables = [
+        replace(
+            t,
+            meta=t.meta.model_copy(update={"ingest": t.meta.ingest.model_copy(update={"uri": uris[t.name]})}),
+        )
+        for t in tables
+        if t.meta.ingest is not None
+    ]
+    found = unwatched_assets(declared(*tables, source("reference", None)), Settings())
+    assert [key.to_user_string() for key in found] == [
+        "raw/file", "quarantine/file", "raw/web", "quarantine/web",
+    ]  # fmt: skip
 
 
 def test_recorded_history_ends_with_its_last_partition() -> None:
-    assert daily_tick(declared(source("t", DAYS)), Clock()).partition_key == "2024-01-31"
+    assert reached_partitions(declared(source("t", DAYS)), Clock())[-1] == "2024-01-31"
 
 
 def test_a_clock_before_the_first_midnight_asks_for_nothing() -> None:
