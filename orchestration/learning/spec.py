@@ -59,7 +59,7 @@ PREDICTION_COLUMNS: Mapping[str, str] = {
 }
 """What every prediction has, whatever the model."""
 ONLINE_COLUMNS: Mapping[str, str] = {"features_as_of": "map(varchar, timestamptz)"}
-"""What those made on request have beside it: up to when the online store knew the rows of each role's view."""
+"""What those made on request have too: up to when the store knew the rows of each role's view."""
 
 
 @dataclass(frozen=True)

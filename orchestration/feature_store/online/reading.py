@@ -292,9 +292,7 @@ class OnlineReader:
             instants += [None] * len(computed)
         return OnlineResponse(plan.all_names, values, statuses, instants, [cutoff for _, cutoff in found])
 
-    def _features(
-        self, plan: _Plan, present: list[Status], found: Sequence[Held], at: datetime
-    ) -> _Features:
+    def _features(self, plan: _Plan, present: list[Status], found: Sequence[Held], at: datetime) -> _Features:
         now = micros(at)
         values: list[list[Any]] = []
         statuses: list[list[Status]] = []

@@ -31,7 +31,7 @@ def accepts(data_type: str) -> Callable[[Any], bool]:
     """Tells whether a value other than null is one of a type, and reads as one of it once written down."""
     kind, encoded = canonical(data_type), encodes(data_type)
     if kind in {"float", "double"}:
-        return lambda value: _is_number(value, "f" if kind == "float" else "d")
+        return lambda value: _is_number(value, "<f" if kind == "float" else "<d")
 
     def reads(value: Any) -> bool:
         try:

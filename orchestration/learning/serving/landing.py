@@ -74,8 +74,8 @@ def land_predictions(lakehouse: LakehouseResource, folder: Path, spec: ModelSpec
                 file.unlink()
     if refused:
         raise RefusedFilesError(
-            f"predictions of {spec.name}: {len(refused)} of {len(files)} files cannot be landed and are kept; "
-            f"mend them and name them *{WHOLE} again: " + "; ".join(refused)
+            f"predictions of {spec.name}: {len(refused)} of {len(files)} files cannot be landed; "
+            f"they are kept: mend them and name them *{WHOLE} again: " + "; ".join(refused)
         )
     return Landed(len(files), rows)
 

@@ -114,7 +114,7 @@ class Asked:
         for name, values in columns.items():
             holds, is_whole = self._accepts[name]
             if is_whole:  # As pandas has integers in a column with nulls.
-                values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]  # noqa: PLW2901
+                values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
             found[name] = values
             for row, value in enumerate(values):
                 if value is not None and not holds(value):
