@@ -23,11 +23,13 @@ replay: $(STAMP)  ## Walk the clock through recorded history, retraining as the 
 test: $(STAMP)  ## Run every test
 	@$(BIN)/pytest $(ARGS)
 
-lint: $(STAMP)  ## Check style and types; needs no network
+lint: $(STAMP)  ## Check style, types and definitions; needs no network
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/sqlfluff lint dbt_project/models
+	@DAGSTER_DISABLE_TELEMETRY=yes $(BIN)/dagster definitions validate --log-level warning
+	@DAGSTER_DISABLE_TELEMETRY=yes VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/dg check defs
 
 bench: $(STAMP)  ## Measure what README's performance table says
 	@$(BIN)/python -m benchmarks $(ARGS)

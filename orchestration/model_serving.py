@@ -49,9 +49,7 @@ class ModelServing:
 def open_serving(project: Project, catalog: Catalog, reader: OnlineReader) -> ModelServing | None:
     """What predicts for a project's models; None where none is declared that online features serve."""
     specs = {
-        name: spec
-        for name, spec in build_models(project.declarations, catalog).items()
-        if all(wanted.role.view.online for wanted in spec.service.features)
+        name: spec for name, spec in build_models(project.declarations, catalog).items() if spec.can_be_asked
     }
     if not specs:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 from rich.console import Console
 
-from orchestration.automation.fingerprint import FINGERPRINT_TAG, Note, compute_fingerprint
+from orchestration.automation.fingerprint import FINGERPRINT_TAG, Note, compute_fingerprint, folders_of
 from orchestration.automation.jobs import Span, reached_partitions
 from orchestration.automation.local_run import quiet
 from orchestration.cli import UI_HINT
@@ -59,7 +59,8 @@ def run_command(
         tags = {FINGERPRINT_TAG: fingerprint} if fingerprint else {}
         outcome = run_graph(project, span, select, tags, console)
         if outcome.succeeded and fingerprint is not None:
-            Note(fingerprint, _snapshot(settings), outcome.run_id, outcome.summary).write(settings)
+            snapshot, folders = _snapshot(settings), folders_of(settings)
+            Note(fingerprint, snapshot, outcome.run_id, outcome.summary, folders).write(settings)
         console.print(UI_HINT if outcome.succeeded else f"  log: {log}\n{UI_HINT}", markup=False)
         return 0 if outcome.succeeded else 1
 
@@ -103,6 +104,6 @@ def _snapshot(settings: Settings) -> int:
 
 def _up_to_date(settings: Settings, fingerprint: str) -> Note | None:
     note = Note.read(settings)
-    if note is None or note.fingerprint != fingerprint or note.snapshot != _snapshot(settings):
+    if note is None or note.fingerprint != fingerprint or not note.holds:
         return None
-    return note
+    return note if note.snapshot == _snapshot(settings) else None

@@ -88,6 +88,11 @@ class Attachment:
             return f"ducklake:sqlite:{self.settings.lake_dir / 'catalog.sqlite'}"
         return f"ducklake:postgres:{dsn.get_secret_value()}"
 
+    def without_password(self, text: str) -> str:
+        """A text that may quote the catalog's address, without it."""
+        dsn = self.settings.lake_catalog_postgres
+        return text if dsn is None else text.replace(dsn.get_secret_value(), "*****")
+
     @property
     def options(self) -> Mapping[str, str]:
         """Options of the ``attach`` statement, values unquoted."""

@@ -115,6 +115,10 @@ class LakehouseResource(DuckDBResource):
             )
             for statement in attachment.session_sql():
                 con.execute(statement)
+        except duckdb.Error as error:
+            con.close()
+            # It quotes the catalog's address with the password.
+            raise type(error)(attachment.without_password(str(error))) from None
         except BaseException:
             con.close()
             raise

@@ -101,6 +101,11 @@ class ModelSpec:
         """Who answers for it."""
         return self.exposure.meta.owner
 
+    @property
+    def can_be_asked(self) -> bool:
+        """Whether a server can predict with it: all features of its service are online."""
+        return all(wanted.role.view.online for wanted in self.service.features)
+
     @cached_property
     def schema_hash(self) -> str:
         """16 hex digits that change when a column, its type or its order does."""

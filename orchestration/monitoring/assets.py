@@ -17,7 +17,7 @@ from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import Ground, model_key
 from orchestration.learning.predictions import outcomes_key, predictions_key
-from orchestration.learning.serving.assets import can_be_asked, online_predictions_key
+from orchestration.learning.serving.assets import online_predictions_key
 from orchestration.learning.spec import ModelSpec
 from orchestration.pictures import as_markdown_image
 
@@ -84,7 +84,7 @@ def _asset(
     deps = [model_key(spec, "champion")]
     if spec.spine is not None:
         deps += [predictions_key(spec), outcomes_key(spec)]
-    if part == "skew" and can_be_asked(spec):
+    if part == "skew" and spec.can_be_asked:
         deps += [online_predictions_key(spec)]
     return dg.asset(
         key=key,

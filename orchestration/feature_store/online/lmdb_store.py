@@ -46,7 +46,7 @@ MAX_READERS = 1024
 RECENT_SHARE = 16
 """One entity in so many may be among the recent: reads look there first; to move them writes every page."""
 SMALL = 50_000
-"""Entities of a view whose changes are not worth keeping apart."""
+"""Changes to a view of fewer entities are written in their places at once."""
 LOOK_SECONDS = 1.0
 """How long a reader may go on with a generation whose replacer was killed before it could say so."""
 _ATTEMPTS = 50

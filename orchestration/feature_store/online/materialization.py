@@ -9,7 +9,7 @@ here: which rows. What does not: bytes (``packing``) and where they go (``store`
 
 import gc
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -361,30 +361,32 @@ class _Run:
         return int(self.con.execute(f"select count(*) from {relation}").fetchall()[0][0])
 
     def _follow(self, base: Position) -> Materialization:
-        come = self._pack(self.come, are_few=True)
+        come = self._pack(self.come, mostly_one=True)
         doubtful = self._overtaken()
-        while True:
-            looked_up = self._look_up(doubtful)
-            changes = Changes(
-                # In the order of keys a store finds its way faster.
-                newer=[(key, come[key]) for key in sorted(come) if key not in doubtful],
-                exact=list(looked_up.items()),
-                gone=[key for key in doubtful if key not in looked_up],
-            )
-            try:
-                applied = self.store.apply(self.view.name, base, self.position, changes)
-                break
-            except TiedError as tied:
-                doubtful |= self._texts(tied.keys)
+        changes = self._changes(come, doubtful)
+        try:
+            applied = self.store.apply(self.view.name, base, self.position, changes)
+        except TiedError as tied:
+            changes = self._changes(come, doubtful | self._texts(tied.keys))
+            applied = self.store.apply(self.view.name, base, self.position, changes)
         self.written_bytes = sum(map(len, chain.from_iterable(chain(changes.newer, changes.exact))))
         return self._report("changes", "", applied.written, applied.skipped, applied.deleted)
 
-    def _pack(self, rows: str, *, are_few: bool = False) -> dict[bytes, bytes]:
+    def _changes(self, come: Mapping[bytes, bytes], doubtful: Mapping[bytes, str]) -> Changes:
+        looked_up = self._look_up(doubtful)
+        return Changes(
+            # In the order of keys a store finds its way faster.
+            newer=[(key, come[key]) for key in sorted(come) if key not in doubtful],
+            exact=list(looked_up.items()),
+            gone=[key for key in doubtful if key not in looked_up],
+        )
+
+    def _pack(self, rows: str, *, mostly_one: bool = False) -> dict[bytes, bytes]:
         """The value of the latest row of each entity among ``rows``, a query, by key.
 
         Args:
             rows: The query.
-            are_few: Whether there is mostly one row of an entity: then the latest need not be looked for.
+            mostly_one: Whether an entity has mostly one row: then the latest need not be looked for.
 
         Raises:
             _TooManyError: There are more than a materialization of changes may hold.
@@ -392,7 +394,7 @@ class _Run:
         once = f"with _rows as materialized ({rows}) "
         # Mostly there are no ties, and to order them takes long.
         queries = [once + latest_rows(self.view, "from _rows", ties=ties) for ties in (False, True)]
-        for query in [rows, *queries] if are_few else queries:
+        for query in [rows, *queries] if mostly_one else queries:
             latest: dict[bytes, bytes] = {}
             count = 0
             for batch in self.packer.batches(self.con, f"({query})"):
@@ -429,7 +431,7 @@ class _Run:
         texts = self.con.execute(f"select distinct {self.packer.keys.sql()} from ({self.come})").fetchall()
         return {key: text for (text,) in texts if (key := shortened(text.encode())) in keys}
 
-    def _look_up(self, entities: dict[bytes, str]) -> dict[bytes, bytes]:
+    def _look_up(self, entities: Mapping[bytes, str]) -> dict[bytes, bytes]:
         """The latest values of some entities by their whole history."""
         if not entities:
             return {}

@@ -34,6 +34,8 @@ from orchestration.feature_store.views import View
 
 CHUNK = 5_000
 """Entities in one command: a single one must not hold other clients up for long."""
+AHEAD = 4
+"""Commands of a rebuild that Redis may have before it has answered."""
 _ATTEMPTS = 50
 
 T = TypeVar("T")
@@ -120,12 +122,7 @@ class RedisStore:
             self._client.srem(generations, *orphans)
         new = self._key(view, secrets.token_hex(8))
         self._client.sadd(generations, new)
-        written = 0
-        for batch in batches:
-            with self._client.pipeline(transaction=False) as pipe:
-                for chunk in _chunks(list(batch)):
-                    pipe.execute_command("HSET", new, *chain.from_iterable(chunk))
-                written += sum(pipe.execute())
+        written = self._fill(new, batches)
         with self._client.pipeline() as pipe:
             pipe.watch(pointer, new)
             # Another rebuild takes this one for an orphan and removes it.
@@ -138,6 +135,28 @@ class RedisStore:
                 pipe.unlink(before)
                 pipe.srem(generations, before)
             self._commit(pipe, view)
+        return written
+
+    def _fill(self, generation: bytes, batches: Iterable[Batch]) -> int:
+        """Write batches, each command being packed while Redis works on those before it."""
+        pack: Any = hiredis.pack_command  # annotated as if each command were one word
+        connection = self._client.connection_pool.get_connection()
+        written = waiting = 0
+        try:
+            for chunk in chain.from_iterable(_chunks(list(batch)) for batch in batches):
+                command = pack(("HSET", generation, *chain.from_iterable(chunk)))
+                connection.send_packed_command([command])
+                waiting += 1
+                if waiting == AHEAD:
+                    written += connection.read_response()
+                    waiting -= 1
+            for _ in range(waiting):
+                written += connection.read_response()
+        except BaseException:
+            connection.disconnect()  # with its answers
+            raise
+        finally:
+            self._client.connection_pool.release(connection)
         return written
 
     def apply(self, view: str, base: Position, position: Position, changes: Changes) -> Applied:

@@ -1,7 +1,7 @@
 """The manifest of a dataset version: what the data is, and all that it was made from.
 
 What belongs here: its shape, its identity, reading and writing it as JSON. What does not: gathering what
-it says (``provenance``), or where it is kept (``store``).
+it says (``circumstances``), or where it is kept (``store``).
 """
 
 import hashlib

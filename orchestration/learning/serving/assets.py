@@ -25,11 +25,6 @@ def online_predictions_key(spec: ModelSpec) -> dg.AssetKey:
     return dg.AssetKey([ONLINE_PREDICTIONS, spec.name])
 
 
-def can_be_asked(spec: ModelSpec) -> bool:
-    """Whether a server can predict with it: all features of its service are online."""
-    return all(wanted.role.view.online for wanted in spec.service.features)
-
-
 def build_online_prediction_assets(
     models: Mapping[str, ModelSpec], folder: Path
 ) -> list[dg.AssetsDefinition]:
@@ -39,7 +34,7 @@ def build_online_prediction_assets(
         models: The declared models.
         folder: The log of predictions.
     """
-    return [_asset(spec, folder) for spec in models.values() if can_be_asked(spec)]
+    return [_asset(spec, folder) for spec in models.values() if spec.can_be_asked]
 
 
 def _asset(spec: ModelSpec, folder: Path) -> dg.AssetsDefinition:

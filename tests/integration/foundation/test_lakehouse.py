@@ -173,3 +173,15 @@ def test_the_steps_of_a_run_share_what_is_open_and_see_what_is_committed(lakehou
         assert seen == {"marks": [1, 0], "rows": expected, "zone": "UTC"}
     with lakehouse.reader() as con:
         assert con.execute(marks).fetchall() == [(0,)]
+
+
+def test_a_catalog_that_cannot_be_reached_keeps_its_password(tmp_path):
+    settings = Settings(
+        data_dir=tmp_path,
+        lake_catalog_postgres="host=127.0.0.1 port=9 password=hunter2",
+        lake_lock_timeout_seconds=0.1,
+    )
+    with pytest.raises(duckdb.Error) as raised, LakehouseResource.from_settings(settings).reader():
+        pass
+    assert "hunter2" not in str(raised.value)
+    assert "*****" in str(raised.value)

@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from orchestration.automation.fingerprint import Note, compute_fingerprint
+from orchestration.automation.fingerprint import Note, compute_fingerprint, folders_of
 from orchestration.settings import Clock, Settings
 
 REPLAY = Clock(datetime(2024, 1, 20, 5, tzinfo=UTC))
@@ -50,11 +51,28 @@ def test_another_clock_span_or_environment_is_another_fingerprint(settings: Sett
     assert _print(settings.model_copy(update={"environment": "staging"})) != before
 
 
+def test_another_database_is_another_fingerprint_and_another_password_is_not(settings: Settings) -> None:
+    def on(**addresses: str) -> str:
+        return _print(settings.model_copy(update={n: SecretStr(a) for n, a in addresses.items()}))
+
+    assert on(dagster_postgres_url="postgresql://a:one@host/db") != _print(settings)
+    assert on(dagster_postgres_url="postgresql://a:one@host/db") == on(
+        dagster_postgres_url="postgresql://a:two@host/db"
+    )
+    assert on(lake_catalog_postgres="host=h password=one") == on(lake_catalog_postgres="host=h password=two")
+    assert on(lake_catalog_postgres="host=h password=one") != on(lake_catalog_postgres="host=i password=one")
+
+
 def test_a_note_is_read_as_it_was_written_and_gone_once_torn(settings: Settings) -> None:
     settings.data_dir.mkdir()
-    note = Note("abc", 7, "run", "a table")
+    settings.models_dir.mkdir()
+    note = Note("abc", 7, "run", "a table", folders_of(settings))
     note.write(settings)
     assert Note.read(settings) == note
+    assert note.folders == (str(settings.models_dir),)
+    assert note.holds
+    settings.models_dir.rmdir()
+    assert not note.holds
     Note.tear(settings)
     assert Note.read(settings) is None
 
