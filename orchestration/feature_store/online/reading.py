@@ -60,11 +60,9 @@ class OnlineResponse:
         statuses: A status for each value. Columns without a missing value share one list.
         instants: The row timestamp of each value in microseconds since 1970, or ``NOT_STORED``; None for what
             is no stored feature. Features of one row share one sequence.
-        cutoffs: For each role, in the order of its first feature, the instant in microseconds since 1970 up
-            to which the store knew its view's rows.
     """
 
-    __slots__ = ("__dict__", "cutoffs", "feature_names", "instants", "statuses", "values")
+    __slots__ = ("__dict__", "_held", "feature_names", "instants", "statuses", "values")
 
     def __init__(
         self,
@@ -72,10 +70,18 @@ class OnlineResponse:
         values: list[list[Any]],
         statuses: list[list[Status]],
         instants: Sequence[Sequence[int] | None],
-        cutoffs: Sequence[int],
+        held: Sequence[Held],
     ) -> None:
         self.feature_names, self.values, self.statuses = feature_names, values, statuses
-        self.instants, self.cutoffs = instants, cutoffs
+        self.instants, self._held = instants, held
+
+    @property
+    def cutoffs(self) -> list[int]:
+        """Up to when the store knew the rows of each role's view, in microseconds since 1970.
+
+        Roles are in the order of their first features.
+        """
+        return [cutoff for _, cutoff in self._held]
 
     @cached_property
     def event_timestamps(self) -> list[list[datetime | None]]:
@@ -290,7 +296,7 @@ class OnlineReader:
             values += computed
             statuses += [_statuses(column, {}, present) for column in computed]
             instants += [None] * len(computed)
-        return OnlineResponse(plan.all_names, values, statuses, instants, [cutoff for _, cutoff in found])
+        return OnlineResponse(plan.all_names, values, statuses, instants, found)
 
     def _features(self, plan: _Plan, present: list[Status], found: Sequence[Held], at: datetime) -> _Features:
         now = micros(at)

@@ -33,6 +33,7 @@ from orchestration.learning.encoding import EncodedColumn, MatrixEncoding
 from orchestration.learning.events import Who
 from orchestration.learning.judging import judge_challenger
 from orchestration.learning.model import opened
+from orchestration.learning.predictions.table import ensure_table
 from orchestration.learning.registry import Registry
 from orchestration.learning.serving.assets import (
     build_online_prediction_assets,
@@ -290,6 +291,7 @@ def test_what_became_known_since_the_store_was_brought_up_is_no_difference(works
     works.promote(works.first)
     predictor, watcher = predicting_later(works, 10)
     with works.lakehouse.transaction() as con:  # Known to the store, and too old ten minutes later.
+        ensure_table(con, "predictions", "low_pressure", works.spec.prediction_columns)  # as batches make it
         con.execute(
             f"insert into lake.features.pressure values ('old', timestamptz '{NOW}' - interval '1435 minutes', "
             "3, 'open', true)"
