@@ -73,13 +73,15 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     told = declared_metadata(catalog, declarations, settings, clock)
     learned = build_models(declarations, catalog)
     landing = build_raw_assets(declarations, settings, clock)
-    layers = [
-        build_layer_assets(layer, declarations, manifest, settings, clock)
-        for layer in LAYERS[1:]
-        if declarations.layer(layer)
-    ]
+    contract_checks = build_contract_checks(contracts, clock)
+    gates = [spec for definition in contract_checks for spec in definition.check_specs]
+    layers: list[dg.AssetsDefinition] = []
+    for layer in LAYERS[1:]:
+        if declarations.layer(layer):
+            layers.append(build_layer_assets(layer, declarations, manifest, settings, clock, gates))
+            gates = [*gates, *layers[-1].check_specs]
     checks = [
-        *build_contract_checks(contracts, clock),
+        *contract_checks,
         *build_freshness_checks(declarations, clock),
         *online_checks,
     ]

@@ -24,6 +24,9 @@ LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $pa
   __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 STEPS = """query($id: ID!) { runOrError(runId: $id) { ... on Run {
   stepStats { stepKey startTime endTime } } } }"""
+MADE_WITH = "query($keys: [AssetKeyInput!]!) { assetNodeAdditionalRequiredKeys(assetKeys: $keys) { path } }"
+MADE = """query($id: ID!) { logsForRun(runId: $id) { ... on EventConnection { events {
+  ... on MaterializationEvent { assetKey { path } partition } } } } }"""
 STATUS = """query($id: ID!) { runOrError(runId: $id) { ... on Run { status startTime endTime } } }"""
 IMPATIENT = """
 run_coordinator:
@@ -62,10 +65,21 @@ class Server:
 
     def launch(self, job: str, first: str, last: str, assets: Sequence[str] | None = None) -> str:
         """Start a job on a range of partitions, for some assets of it or all."""
-        tags = [
-            {"key": "dagster/asset_partition_range_start", "value": first},
-            {"key": "dagster/asset_partition_range_end", "value": last},
-        ]
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        return self._launch(job, tags, assets)
+
+    def materialize(self, asset: str, partition: str | None = None) -> str:
+        """Start a run of one asset, as the button on its page does; of one partition where it has some."""
+        told = self.ask(MADE_WITH, keys=[{"path": asset.split("/")}])["assetNodeAdditionalRequiredKeys"]
+        assets = [asset, *("/".join(key["path"]) for key in told)]
+        return self._launch("__ASSET_JOB", {"dagster/partition": partition} if partition else {}, assets)
+
+    def made_by(self, run_id: str) -> set[tuple[str, str | None]]:
+        """The assets that a run has materialized, and of which partition."""
+        events = self.ask(MADE, id=run_id)["logsForRun"]["events"]
+        return {("/".join(e["assetKey"]["path"]), e["partition"]) for e in events if e.get("assetKey")}
+
+    def _launch(self, job: str, tags: Mapping[str, str], assets: Sequence[str] | None) -> str:
         params = {
             "selector": {
                 **REPOSITORY,
@@ -73,7 +87,7 @@ class Server:
                 "assetSelection": None if assets is None else [{"path": a.split("/")} for a in assets],
             },
             "runConfigData": {},
-            "executionMetadata": {"tags": tags},
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
         data = self.ask(LAUNCH, params=params)["launchRun"]
         assert data["__typename"] == "LaunchRunSuccess", data

@@ -13,7 +13,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import run_window
 from orchestration.quality.contract import Contract
 from orchestration.quality.results import check_result, check_spec
-from orchestration.quality.unmended import carry, unmended_elsewhere
+from orchestration.quality.unmended import CheckRecords, carry
 from orchestration.quality.verification import verify
 from orchestration.settings import Clock
 
@@ -44,13 +44,23 @@ def _checks(contract: Contract, clock: Clock) -> dg.AssetChecksDefinition:
     ) -> Iterator[dg.AssetCheckResult]:
         selected = {key.name for key in context.selected_asset_check_keys}
         checks = [check for name, check in by_name.items() if name in selected]
-        window = run_window(context) if contract.target.window_column is not None else None
+        column = contract.target.window_column
+        window = run_window(context) if column is not None else None
+        records = (
+            CheckRecords(context.instance, column.partition, context.run.run_id)
+            if column is not None
+            else None
+        )
+        carrying: list[dg.AssetCheckKey] = []
         with lakehouse.reader() as con:
             for verdict in verify(con, contract, checks, window, clock.now()):
                 result = check_result(con, contract, verdict, window)
-                if verdict.check.blocking and contract.target.window_column is not None:
+                if records is not None and verdict.check.blocking and not verdict.check.whole_table:
                     key = dg.AssetCheckKey(asset_key(table), verdict.check.name)
-                    result = carry(result, window, unmended_elsewhere(context.instance, key, window))
+                    result = carry(result, window, records.unmended(key))
+                    carrying.append(key)
                 yield result
+        if records is not None:
+            records.tell_again(carrying)
 
     return _run

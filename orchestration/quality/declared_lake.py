@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from zoneinfo import ZoneInfo
 
 import duckdb
 
-from orchestration.declarations import Declarations, Table
+from orchestration.declarations import Declarations, Partition, Table
 from orchestration.lakehouse import LAKE
 from orchestration.partitions import Window
 from orchestration.quality.sql_text import SqlError
@@ -52,14 +51,14 @@ class WindowColumn:
 
     name: str
     data_type: str
-    timezone: ZoneInfo
+    partition: Partition
 
     def predicate(self, window: Window) -> str:
         """SQL that is true for the rows of a window."""
 
         def literal(at: datetime) -> str:
             if self.data_type == "DATE":
-                return f"date '{at.astimezone(self.timezone).date()}'"
+                return f"date '{at.astimezone(self.partition.tz).date()}'"
             text = at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
             return f"timestamp '{text}'" if self.data_type == "TIMESTAMP" else f"timestamptz '{text}+00'"
 
@@ -168,7 +167,7 @@ def _window_column(
             f"expected one of {', '.join(WINDOW_TYPES)}"
         )
         return None
-    return WindowColumn(name, types[name], partition.tz)
+    return WindowColumn(name, types[name], partition)
 
 
 @contextmanager

@@ -18,8 +18,15 @@ _PREFIX = "dbt-"
 _ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
-def record_dir(settings: Settings, run_id: str, step: str) -> Path:
-    """The folder of one step of a run, made; the oldest runs beyond the last 50 are removed."""
+def record_dir(settings: Settings, run_id: str, step: str, given: Path | None = None) -> Path:
+    """The folder of one step of a run, made; the oldest runs beyond the last 50 are removed.
+
+    A given one is used instead; where it is relative, to the dbt project.
+    """
+    if given is not None:
+        folder = settings.dbt_project_dir / given
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
     runs = settings.data_dir / "dbt" / "runs"
     folder = runs / run_id / step
     folder.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -11,8 +12,9 @@ from pydantic import PrivateAttr
 from orchestration.settings import Settings
 
 if TYPE_CHECKING:
+    from dagster_dbt import DagsterDbtTranslator
+
     from orchestration.transformation.invocation import DbtInvocation
-    from orchestration.transformation.translator import LayerTranslator
 
 _ENGINE = "orchestration.transformation.engine"
 
@@ -50,19 +52,25 @@ class DbtResource(dg.ConfigurableResource[Any]):
         self,
         args: Sequence[str],
         *,
-        context: dg.AssetExecutionContext | None = None,
-        manifest: Mapping[str, Any] | None = None,
-        translator: "LayerTranslator | None" = None,
         raise_on_error: bool = True,
+        manifest: Mapping[str, Any] | str | Path | None = None,
+        dagster_dbt_translator: "DagsterDbtTranslator | None" = None,
+        context: dg.AssetExecutionContext | dg.OpExecutionContext | None = None,
+        target_path: Path | None = None,
     ) -> "DbtInvocation":
         """A dbt command, run when it is streamed.
 
         Args:
             args: The command without selection or project folder, such as ``["build"]``.
-            context: The step's context; its selected assets and checks are what dbt runs.
-            manifest: The manifest the step's assets were made from.
-            translator: How dbt's nodes are assets.
             raise_on_error: Whether the stream raises at its end when a node has failed.
+            manifest: The manifest the step's assets were made from; by default that of ``@dbt_assets``.
+            dagster_dbt_translator: How dbt's nodes are assets; by default that of ``@dbt_assets``.
+            context: The step's context; its selected assets and checks are what dbt runs.
+            target_path: Where the command's log, results and compiled SQL are kept; by default a folder
+                of the run's own among the last 50.
+
+        Raises:
+            ValueError: The step's assets are of another dbt project.
         """
         # dbt and dagster-dbt take two seconds to import: only a run that uses them pays.
         from orchestration.transformation.invocation import DbtInvocation  # noqa: PLC0415
@@ -72,7 +80,8 @@ class DbtResource(dg.ConfigurableResource[Any]):
             self.settings,
             context=context,
             manifest=manifest,
-            translator=translator,
+            translator=dagster_dbt_translator,
+            target_path=target_path,
             raise_on_error=raise_on_error,
             keep_open=self._in_run,
         )

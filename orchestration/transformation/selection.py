@@ -21,6 +21,8 @@ class LayerConfig(dg.Config):
     """Run config of a layer."""
 
     full_refresh: bool = False
+    ignore_failed_checks: bool = False
+    """Build on inputs whose blocking checks do not hold."""
 
 
 def selected_nodes(context: dg.AssetExecutionContext) -> list[str]:

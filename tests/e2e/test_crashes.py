@@ -3,9 +3,11 @@
 import json
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,16 @@ def contents(works: WaterWorks) -> Mapping[str, str]:
         return {f"{s}.{t}": content_hash(con, s, t) for s, t in tables if s in LAYERS}
 
 
+def verdicts(works: WaterWorks) -> Mapping[tuple[str, str], str]:
+    """How every check of every table ended last, as Dagster's storage has it: PLANNED if it never did."""
+    storage = works.settings.data_dir / "dagster" / "history" / "runs" / "index.db"
+    with closing(sqlite3.connect(storage)) as con:
+        rows = con.execute(
+            "select asset_key, check_name, execution_status, max(id) from asset_check_executions group by 1, 2"
+        ).fetchall()
+    return {(asset, check): status for asset, check, status, _ in rows}
+
+
 @pytest.fixture(scope="module")
 def works(runner, tmp_path_factory) -> WaterWorks:
     """A finished first run, kept in a copy: the lakehouse knows its files by their absolute paths."""
@@ -99,7 +111,16 @@ def undisturbed(runner, works) -> Mapping[str, Any]:
     old = contents(works)
     answer = runner.run(works)
     assert answer["exit"] == 0
-    return {"old": old, "new": contents(works), "commits": answer["commits"], "seconds": answer["seconds"]}
+    checked = verdicts(works)
+    assert checked
+    assert "PLANNED" not in checked.values()
+    return {
+        "old": old,
+        "new": contents(works),
+        "checked": checked,
+        "commits": answer["commits"],
+        "seconds": answer["seconds"],
+    }
 
 
 def check_that_only_whole_commits_are_seen(works: WaterWorks, undisturbed: Mapping[str, Any]) -> None:
@@ -113,6 +134,7 @@ def check_that_the_next_run_makes_it_good(
 ) -> None:
     runner.finish(works)
     assert contents(works) == undisturbed["new"]
+    assert verdicts(works) == undisturbed["checked"]
 
 
 def test_the_update_changes_what_it_should(undisturbed):

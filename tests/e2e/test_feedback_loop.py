@@ -1,6 +1,7 @@
-"""The whole loop, live: a drifted day arrives, a sensor fires, the model is trained, and the server answers with it.
+"""The loop, live: a drifted day arrives, a sensor fires, the model is trained, and the server answers with it.
 
-``dagster dev`` and ``groundwork serve`` run as people start them; everything is told by GraphQL and HTTP.
+``dagster dev`` and ``groundwork serve`` run as people start them; everything is told by GraphQL and HTTP. What
+follows a landing by its automation condition, in several runs, is launched here in one.
 """
 
 import json
@@ -81,7 +82,7 @@ ASSET = """query($key: AssetKeyInput!) { assetNodeOrError(assetKey: $key) { ... 
   } } } } }"""
 
 
-def deliver_day(folder: Path, day: date, *, is_drifted: bool = False) -> None:
+def write_day(folder: Path, day: date, *, is_drifted: bool = False) -> Path:
     """A day of readings, every ten minutes.
 
     Two pumps are mostly low and two mostly not. On a drifted day it is the other way round, and most readings
@@ -97,10 +98,14 @@ def deliver_day(folder: Path, day: date, *, is_drifted: bool = False) -> None:
         at = midnight + timedelta(minutes=10 * (n // 4), seconds=n % 4)
         valve = "open" if dice.random() < 0.9 else "shut"
         lines.append(f"{first + n},{PUMPS[number]},{at:%Y-%m-%dT%H:%M:%SZ},{pressure:.2f},{valve}\n")
-    target = folder / "readings" / f"{day}.csv"
-    arriving = target.with_suffix(".part")
+    arriving = folder / "readings" / f"{day}.part"
     arriving.write_text(HEADER + "".join(lines))
-    arriving.replace(target)
+    return arriving
+
+
+def deliver(*arriving: Path) -> None:
+    for file in arriving:
+        file.replace(file.with_suffix(".csv"))
 
 
 class Platform:
@@ -184,7 +189,7 @@ def works(tmp_path: Path) -> WaterWorks:
     declaration.write_text(yaml.safe_dump(declared, sort_keys=False))
     (works.deliveries / "readings").mkdir()
     for n in range(DAYS):
-        deliver_day(works.deliveries, FIRST_DAY + timedelta(days=n))
+        deliver(write_day(works.deliveries, FIRST_DAY + timedelta(days=n)))
     return works
 
 
@@ -199,19 +204,30 @@ def test_a_drifted_day_makes_another_champion_that_the_server_answers_with(
     works: WaterWorks, platform: Platform
 ) -> None:
     first, *_, last = (str(FIRST_DAY + timedelta(days=n)) for n in range(DAYS))
+    pumps = platform.dagster.materialize("raw/pumps")
     first_run = platform.dagster.launch("all_assets", first, last)
     platform.switch_on("landing_readings")
     with running(SERVE, works.root, works.environment) as server:
         assert platform.dagster.end_of(first_run)["status"] == "SUCCESS"
         before = until_served(server, None)
         assert decisions(before) == [True, True, False, False]
+        a_day = platform.dagster.materialize("staged/stg_readings", first)
         landed = platform.tick_of("landing_readings", lambda tick: tick["runIds"])
         assert platform.dagster.end_of(landed["runIds"][0])["status"] == "SUCCESS"
 
+        for run_id, made in (
+            (pumps, {("raw/pumps", None), ("quarantine/pumps", None)}),
+            (a_day, {("staged/stg_readings", first)}),
+        ):
+            assert platform.dagster.end_of(run_id)["status"] == "SUCCESS"
+            assert platform.dagster.made_by(run_id) == made
+
         platform.switch_on(RETRAINING)
         first, last = (str(FIRST_DAY + timedelta(days=DAYS + n)) for n in range(2))
-        for day in (first, last):
-            deliver_day(works.deliveries, date.fromisoformat(day), is_drifted=True)
+        assert platform.tick_of(RETRAINING, lambda tick: tick["skipReason"] == "no trigger is in alarm")
+        days = [date.fromisoformat(day) for day in (first, last)]
+        # Both at once, so that one run lands both.
+        deliver(*[write_day(works.deliveries, day, is_drifted=True) for day in days])
         seen = landed["runIds"]
         landed = platform.tick_of("landing_readings", lambda tick: tick["runIds"] and tick["runIds"] != seen)
         assert platform.dagster.end_of(landed["runIds"][0])["status"] == "SUCCESS"
@@ -221,7 +237,6 @@ def test_a_drifted_day_makes_another_champion_that_the_server_answers_with(
         # From here on nobody does anything.
         tick = platform.tick_of(RETRAINING, lambda tick: tick["runIds"])
         ((run_id,), (decision,)) = tick["runIds"], tick["runKeys"]
-        assert platform.tick_of(RETRAINING, lambda tick: tick["skipReason"] == "no trigger is in alarm")
         assert platform.dagster.end_of(run_id)["status"] == "SUCCESS"
         after = until_served(server, before["model_version"])
         assert decisions(after) == [False, False, True, True]

@@ -1,12 +1,18 @@
 """Contracts in the asset graph: what blocks, what warns, what runs alone, what a person sees."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Never
 
 import dagster as dg
+import duckdb
 import pytest
 
+from orchestration.lakehouse import LakehouseResource
 from orchestration.quality import REPORT_KEY, build_contract_checks, build_quality_report, load_contracts
 from orchestration.quality.history import HISTORY
+from orchestration.transformation.gate import blocking_by_asset, refuse_failing_inputs
+from orchestration.transformation.selection import LayerConfig
 from tests.unit.quality.town import PARTITIONS, Town, clock, write_contracts
 
 TRIPS, CITIES, STAGED = (
@@ -38,8 +44,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def definitions(town: Town, partitions: dg.PartitionsDefinition | None = PARTITIONS) -> dg.Definitions:
-    write_contracts(town.settings.soda_checks_dir, {"raw/trips": CONTRACT})
+def definitions(
+    town: Town,
+    partitions: dg.PartitionsDefinition | None = PARTITIONS,
+    contract: str = CONTRACT,
+    lakehouse: LakehouseResource | None = None,
+) -> dg.Definitions:
+    write_contracts(town.settings.soda_checks_dir, {"raw/trips": contract})
 
     @dg.multi_asset(
         specs=[dg.AssetSpec(TRIPS, partitions_def=partitions), dg.AssetSpec(CITIES)], can_subset=True
@@ -50,14 +61,18 @@ def definitions(town: Town, partitions: dg.PartitionsDefinition | None = PARTITI
 
     blocked = dg.AutomationCondition.eager() & dg.AutomationCondition.all_deps_blocking_checks_passed()
 
-    @dg.asset(key=STAGED, deps=[TRIPS, CITIES], automation_condition=blocked)
-    def staging() -> None: ...
-
     contracts = load_contracts(town.declarations, town.settings.soda_checks_dir)
+    checks = build_contract_checks(contracts, clock())
+    gates = blocking_by_asset(spec for definition in checks for spec in definition.check_specs)
+
+    @dg.asset(key=STAGED, deps=[TRIPS, CITIES], automation_condition=blocked)
+    def staging(context: dg.AssetExecutionContext, config: LayerConfig) -> None:
+        refuse_failing_inputs(context, gates, config.ignore_failed_checks)
+
     return dg.Definitions(
         assets=[landing, staging, build_quality_report(contracts, town.settings, clock())],
-        asset_checks=build_contract_checks(contracts, clock()),
-        resources={"lakehouse": town.lakehouse},
+        asset_checks=checks,
+        resources={"lakehouse": lakehouse or town.lakehouse},
         executor=dg.in_process_executor,
     )
 
@@ -145,6 +160,118 @@ def test_a_failure_of_the_whole_table_is_mended_by_the_whole_table(
     assert not one_day.passed
     assert "the whole table" in (one_day.description or "")
     assert run(defs, instance, checks=check).get_asset_check_evaluations()[0].passed
+
+
+class _Away(LakehouseResource):
+    """A lakehouse whose catalog cannot be reached."""
+
+    def reader(self) -> Never:
+        raise ConnectionError("the catalog is away")
+
+
+def check_of(
+    defs: dg.Definitions, instance: dg.DagsterInstance, partition: str | None, name: str = "no_missing_rider"
+) -> dg.AssetCheckEvaluation:
+    checks = [dg.AssetCheckKey(TRIPS, name)]
+    return run(defs, instance, checks=checks, partition=partition).get_asset_check_evaluations()[0]
+
+
+def why(result: dg.ExecuteInProcessResult) -> str:
+    (failure,) = result.get_step_failure_events()
+    error = failure.step_failure_data.user_failure_data
+    assert error is not None
+    return error.description or ""
+
+
+def newest_passed(instance: dg.DagsterInstance) -> bool:
+    key = dg.AssetCheckKey(TRIPS, "no_missing_rider")
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key([key])[key]
+    return newest.status.value == "SUCCEEDED"
+
+
+def test_a_day_whose_check_crashed_is_not_hidden_by_a_good_one_after_it(
+    town: Town, instance: dg.DagsterInstance
+) -> None:
+    defs = definitions(town)
+    assert check_of(defs, instance, "2013-01-02").passed
+    away = _Away.from_settings(town.settings)
+    crashed = run(definitions(town, lakehouse=away), instance, TRIPS, partition="2013-01-02")
+    assert materialized(crashed) == {"raw/trips"}
+    assert not crashed.get_asset_check_evaluations()
+    good = check_of(defs, instance, "2013-01-01")
+    assert not good.passed
+    assert good.description == (
+        "Missing values of rider: 0 in 8 rows tested; expected none. Not mended elsewhere: "
+        "2013-01-02T05:00:00+00:00 to 2013-01-03T05:00:00+00:00; run the check there again."
+    )
+    assert check_of(defs, instance, "2013-01-02").passed
+    assert check_of(defs, instance, "2013-01-01").passed
+
+
+def test_a_check_that_crashed_where_nothing_was_built_holds_nothing(
+    town: Town, instance: dg.DagsterInstance
+) -> None:
+    defs = definitions(town)
+    away = _Away.from_settings(town.settings)
+    check = [dg.AssetCheckKey(TRIPS, "no_missing_rider")]
+    assert not run(definitions(town, lakehouse=away), instance, checks=check, partition="2013-01-02").success
+    assert check_of(defs, instance, "2013-01-01").passed
+
+
+def test_days_checked_at_once_do_not_hide_each_other(town: Town, instance: dg.DagsterInstance) -> None:
+    # Planned first and ended last: the run of the bad second day, around the whole run of the first.
+    town.run(NO_RIDER)
+    defs = definitions(town)
+    within: list[bool] = []
+
+    class Slow(LakehouseResource):
+        @contextmanager
+        def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
+            within.append(check_of(defs, instance, "2013-01-01").passed)
+            with town.session() as con:
+                yield con
+
+    slow = Slow.from_settings(town.settings)
+    bad = check_of(definitions(town, lakehouse=slow), instance, "2013-01-02")
+    assert (within, bad.passed) == ([True], False)
+    assert not newest_passed(instance)
+    later = check_of(defs, instance, "2013-01-03")
+    assert "Not mended elsewhere: 2013-01-02T05:00:00+00:00" in (later.description or "")
+    town.run(MENDED)
+    assert check_of(defs, instance, "2013-01-02").passed
+    assert newest_passed(instance)
+    assert check_of(defs, instance, "2013-01-03").passed
+
+
+def test_a_check_of_the_whole_table_is_mended_by_any_run(town: Town, instance: dg.DagsterInstance) -> None:
+    contract = CONTRACT.replace("description: Every", "scope: table, description: Every")
+    defs = definitions(town, contract=contract)
+    town.run(NO_RIDER)
+    assert not check_of(defs, instance, "2013-01-02").passed
+    town.run(MENDED)
+    mended = check_of(defs, instance, "2013-01-01")
+    assert mended.description == "Missing values of rider: 0 in 10 rows tested; expected none."
+    assert mended.passed
+
+
+def test_a_layer_run_alone_is_not_built_on_inputs_that_fail(town: Town, instance: dg.DagsterInstance) -> None:
+    defs = definitions(town)
+    assert run(defs, instance, STAGED).success  # nothing was ever built or checked
+    away = _Away.from_settings(town.settings)
+    assert not run(definitions(town, lakehouse=away), instance, TRIPS, partition="2013-01-02").success
+    crashed = run(defs, instance, STAGED)
+    assert "raw/trips: no_missing_rider: not evaluated: run " in why(crashed)
+    town.run(NO_RIDER)
+    assert not check_of(defs, instance, "2013-01-02").passed
+    assert "raw/trips: no_missing_rider: failed: Missing values of rider: 1 in 2 rows" in why(
+        run(defs, instance, STAGED)
+    )
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={STAGED})
+    told = {"ops": {"staged__stg_trips": {"config": {"ignore_failed_checks": True}}}}
+    assert job.execute_in_process(instance=instance, run_config=told).success
+    town.run(MENDED)
+    assert run(defs, instance, TRIPS, partition="2013-01-02").success
+    assert run(defs, instance, STAGED).success
 
 
 def test_a_check_runs_alone_with_and_without_a_partition(town: Town, instance: dg.DagsterInstance) -> None:

@@ -248,6 +248,16 @@ def test_a_failed_blocking_check_stops_everything_downstream(works):
     deliver_readings(works.deliveries, FIRST_DAY + timedelta(days=1), extra=(stray,))
     with dg.DagsterInstance.ephemeral() as instance:
         result = materialize(works, instance)
+        job = build_definitions(works.settings).get_repository_def().get_job("all_assets")
+        alone = job.execute_in_process(
+            instance=instance,
+            asset_selection=[dg.AssetKey(["staged", "stg_readings"])],
+            partition_key="2024-01-01",
+            raise_on_error=False,
+        )
+    (refused,) = [e for e in alone.get_step_failure_events() if e.step_key == "dbt_staged"]
+    told = refused.step_failure_data.user_failure_data.description
+    assert re.search("found inputs whose blocking checks do not hold.*\n  raw/readings: ", told), told
     assert not result.success
     made = {e.asset_key.to_user_string() for e in result.get_asset_materialization_events()}
     assert "raw/readings" in made

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 from dagster_dbt import DagsterDbtTranslator, DbtCliResource, dbt_assets
 from dagster_dbt.asset_utils import build_dbt_specs
 
 from orchestration.settings import Clock
+from orchestration.transformation import DbtResource
 from orchestration.transformation.environment import applied, dbt_environment
 from orchestration.transformation.translator import LayerTranslator
 from tests.integration.transformation.tiny_platform import (
@@ -55,13 +57,17 @@ def told(result: dg.ExecuteInProcessResult) -> set[tuple[Any, ...]]:
     }
 
 
-def stock_run(platform: Platform, project_dir: Path) -> dg.ExecuteInProcessResult:
-    """The staged layer through dagster-dbt and its CLI subprocess."""
-    stock_dbt = DbtCliResource(
+def stock_dbt(project_dir: Path) -> DbtCliResource:
+    """dagster-dbt's own resource, that runs the CLI in a process."""
+    return DbtCliResource(
         project_dir=os.fspath(project_dir),
         profiles_dir=os.fspath(project_dir),
         dbt_executable=os.fspath(Path(sys.executable).with_name("dbt")),
     )
+
+
+def stock_run(platform: Platform, dbt: DbtCliResource | DbtResource) -> dg.ExecuteInProcessResult:
+    """The staged layer through dagster-dbt's assets."""
 
     @dbt_assets(
         manifest=platform.manifest,
@@ -75,7 +81,7 @@ def stock_run(platform: Platform, project_dir: Path) -> dg.ExecuteInProcessResul
 
     with applied(dbt_environment(platform.settings)):
         return dg.materialize(
-            [staged], resources={"dbt": stock_dbt}, tags=window_tags(DAY, DAY), raise_on_error=False
+            [staged], resources={"dbt": dbt}, tags=window_tags(DAY, DAY), raise_on_error=False
         )
 
 
@@ -86,11 +92,50 @@ def test_a_run_with_passed_warned_and_failed_tests_says_what_dagster_dbt_says(
     project = tmp_path / "stock"
     shutil.copytree(platform.settings.dbt_project_dir, project)
     ours = platform.run(selection=dg.AssetSelection.groups("staged"))
-    stock = stock_run(platform, project)
+    stock = stock_run(platform, stock_dbt(project))
     assert {e[3] for e in told(ours) if e[0] == "checked"} == {True, False}
-    assert told(ours) == told(stock)
+    assert told(ours) == told(stock) == told(stock_run(platform, platform.dbt))
     assert ours.success == stock.success
     assert "unique_stg_readings_reading" in failure(ours)
+
+
+def test_a_stock_definition_with_our_resource_makes_its_assets_with_rows_and_columns(
+    platform: Platform, tmp_path: Path
+) -> None:
+    @dbt_assets(manifest=platform.manifest)
+    def tiny(context: dg.AssetExecutionContext, dbt: DbtCliResource) -> Iterator[Any]:
+        invocation = dbt.cli(["build"], context=context, target_path=tmp_path / "target")
+        yield from invocation.stream().fetch_row_counts().fetch_column_metadata()
+        assert invocation.is_successful()
+        assert invocation.get_artifact("run_results.json")["results"]
+
+    result = dg.materialize([tiny], resources={"dbt": platform.dbt})
+    events = materializations(result)
+    assert set(events) == {key.to_user_string() for key in tiny.keys}
+    assert set(evaluations(result)) == {key.name for key in tiny.check_keys}
+    for key, [event] in events.items():
+        assert event.metadata["dagster/row_count"].value > 0, key
+        columns = event.metadata["dagster/column_schema"].value.columns
+        assert [c.name for c in columns] == [
+            c.name for c in tiny.metadata_by_key[event.asset_key]["dagster/column_schema"].columns
+        ]
+    assert (tmp_path / "target" / "dbt.log").is_file()
+
+
+def test_what_the_resource_cannot_do_is_named(platform: Platform) -> None:
+    with pytest.raises(ValueError, match="with_column_lineage: found True"):
+        platform.dbt.cli(["build"]).stream().fetch_column_metadata(with_column_lineage=True)
+
+
+def test_a_failed_command_can_be_asked_before_it_is_streamed(platform: Platform) -> None:
+    platform.execute(*DEFECTS)
+    build = ["build", "--select", "stg_readings"]
+    invocation = platform.dbt.cli(build, manifest=platform.manifest, raise_on_error=False)
+    assert not invocation.is_successful()
+    events = list(invocation.stream())
+    assert [e.asset_key.to_user_string() for e in events if isinstance(e, dg.AssetMaterialization)] == [
+        "staged/stg_readings"
+    ]
 
 
 def test_assets_lineage_and_checks_are_those_of_dagster_dbt(platform: Platform) -> None:

@@ -102,7 +102,7 @@ def test_a_closed_stream_interrupts_the_query_and_rolls_it_back(endless: Platfor
     stream = dbt.cli(
         ["run", "--select", "stg_readings", "stg_sensors"],
         manifest=endless.manifest,
-        translator=LayerTranslator(endless.declarations, endless.settings, Clock()),
+        dagster_dbt_translator=LayerTranslator(endless.declarations, endless.settings, Clock()),
     ).stream()
     assert next(stream).asset_key.to_user_string() == "staged/stg_readings"
     time.sleep(1)

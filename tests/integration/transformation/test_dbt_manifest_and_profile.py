@@ -103,7 +103,7 @@ def test_the_password_of_a_catalog_stays_out_of_messages_and_logs(platform: Plat
         invocation.wait()
     assert "hunter2" not in str(raised.value)
     assert "*****" in str(raised.value)
-    assert "hunter2" not in (invocation.records / "dbt.log").read_text()
+    assert "hunter2" not in (invocation.target_path / "dbt.log").read_text()
 
 
 def test_a_bare_dbt_build_reaches_the_same_lakehouse(platform: Platform, tmp_path: Path) -> None:
