@@ -162,7 +162,7 @@ def run(place: Path, *, repeats: int) -> list[Row]:
         ours = _read(other, keys)
         rows += _compared("redis", ours, "Redis", theirs)
         stored = [f"={key}".encode() for key in keys]
-        (values,) = other.read([(VIEW, stored)])
+        ((values, _),) = other.read([(VIEW, stored)])
         held = {key: value for key, value in zip(stored, values, strict=True) if value is not None}
         bare = _read_bare_redis(url, held)
         rows += [_above(count, ours[count], bare[count]) for count in ours]

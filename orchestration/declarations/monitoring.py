@@ -79,12 +79,12 @@ class BiasWatch(Declared):
 
 
 class SkewWatch(Declared):
-    """How far features at serving may be from the same features computed afterwards."""
+    """How features at serving are compared with the same features computed afterwards."""
 
     window: Days = timedelta(days=1)
     """How many days before the present one are looked at beside it."""
-    lag: Duration = timedelta(0)
-    """How long an online value may still be the one before; the time that materialization takes."""
+    lag: Duration = timedelta(hours=1)
+    """How far the online store may be behind: what was known longer ago must have been served."""
     max_rows: Count = 100_000
     """The newest predictions of the window that are compared, at most."""
 

@@ -9,7 +9,7 @@ statement over all views would need the memory of all of them at once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ class _Request:
     on_demand: Mapping[str, OnDemandFeature] = field(default_factory=dict)
     request_columns: Mapping[str, RequestColumn] = field(default_factory=dict)
     full_feature_names: bool = False
+    known_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def by_role(self) -> dict[str, list[Wanted]]:
@@ -160,6 +161,14 @@ def _needed(request: _Request, event_timestamp: str) -> Iterator[_Needed]:
             yield _Needed(column, purpose, key.data_type, f"_{role.name}__{key.name}")
     for name, declared in request.request_columns.items():
         yield _Needed(name, "a request column of the service", declared.data_type, name)
+    for role in request.roles:
+        if role.name in request.known_by:
+            column, purpose = request.known_by[role.name], f"when rows of {role.name} are known by"
+            yield _Needed(column, purpose, "timestamptz", _known_by(role))
+
+
+def _known_by(role: Role) -> str:
+    return f"_known_by__{role.name}"
 
 
 def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequence[_Needed]) -> None:
@@ -210,14 +219,23 @@ def _join(
     con: duckdb.DuckDBPyConnection, sql: PointInTimeSql, request: _Request, as_of: datetime | None
 ) -> pa.Table:
     """The features of the rows in ``_spine``, in order."""
-    texts = con.execute(f"select min({_PREDICTION_TIME})::text, max({_PREDICTION_TIME})::text from _spine")
-    first, last = (f"{literal(text)}::timestamptz" for text in texts.fetchall()[0])
+    ends = _ends(con, _PREDICTION_TIME)
     parts = []
     for number, (role, wanted) in enumerate(zip(request.roles, request.by_role.values(), strict=True)):
         spine_columns = [identifier(f"_{role.name}__{key}") for key in role.view.keys]
         view = view_argument(role, [w.feature for w in wanted], spine_columns, as_of=as_of)
-        found = sql.found_rows("_spine", _PREDICTION_TIME, view, first, last)
-        con.execute(f"create or replace temp table _found as {found}")
+        if role.name in request.known_by:
+            at = identifier(_known_by(role))
+            con.execute(f"update _spine set {at} = least({at}, {_PREDICTION_TIME})")
+            found = sql.found_rows("_spine", at, view, *_ends(con, at))
+            con.execute(f"create or replace temp table _found as {found}")
+            con.execute(  # Known by then, and too old all the same at the prediction time.
+                f"delete from _found using _spine where _found.{_ROW} = _spine.{_ROW} and _found._known_at "
+                f"< _spine.{_PREDICTION_TIME} - interval '{view['ttl_seconds']} seconds'"
+            )
+        else:
+            found = sql.found_rows("_spine", _PREDICTION_TIME, view, *ends)
+            con.execute(f"create or replace temp table _found as {found}")
         known = f"_known_{number}"
         con.execute(f"create temp table {known} as {sql.fetched_values('_found', view)}")
         con.execute(f"create or replace temp table _several as {sql.fetched_several_times(known)}")
@@ -229,6 +247,12 @@ def _join(
     columns = ", ".join(f"{identifier(n)} as {identifier(as_)}" for n, as_ in request.columns.items())
     query = f"select {columns} from ({sql.with_on_demand(joined, request.on_demand)}) order by {_ROW}"
     return con.execute(query).to_arrow_table()
+
+
+def _ends(con: duckdb.DuckDBPyConnection, column: str) -> tuple[str, str]:
+    """The first and the last instant of a column of ``_spine``, as SQL."""
+    ((first, last),) = con.execute(f"select min({column})::text, max({column})::text from _spine").fetchall()
+    return f"{literal(first)}::timestamptz", f"{literal(last)}::timestamptz"
 
 
 @contextmanager
@@ -250,6 +274,7 @@ def get_historical_features(
     roles: Mapping[str, Role | RoleView] | None = None,
     event_timestamp: str = EVENT_TIMESTAMP,
     as_of: datetime | None = None,
+    known_by: Mapping[str, str] | None = None,
     snapshot: int | None = None,
     full_feature_names: bool = False,
 ) -> RetrievalJob:
@@ -267,6 +292,8 @@ def get_historical_features(
         roles: Views under other names, with their keys mapped to columns of ``entity_df``.
         event_timestamp: The column with the prediction time, an instant.
         as_of: Count only what was known by this instant: what this would have been, built then.
+        known_by: For some roles the column with the instant by which rows of its view must have been known,
+            where that is before the prediction time (or null). They grow old by the prediction time.
         snapshot: Read this snapshot of the lakehouse instead of its newest.
         full_feature_names: Name columns ``view__feature`` rather than ``feature``.
 
@@ -279,7 +306,7 @@ def get_historical_features(
     """
     if as_of is not None and as_of.utcoffset() is None:
         raise ValueError(f"as_of: found {as_of}, expected an instant with an offset from UTC")
-    request = _request(catalog, features, roles, full_feature_names)
+    request = replace(_request(catalog, features, roles, full_feature_names), known_by=known_by or {})
     sql = PointInTimeSql(lakehouse.settings.dbt_project_dir)
     with lakehouse.reader(snapshot=snapshot) as con:
         spine = read_spine(entity_df, con.execute)

@@ -58,6 +58,8 @@ PREDICTION_COLUMNS: Mapping[str, str] = {
     "run_id": "varchar",
 }
 """What every prediction has, whatever the model."""
+ONLINE_COLUMNS: Mapping[str, str] = {"features_as_of": "map(varchar, timestamptz)"}
+"""What those made on request have too: up to when the store knew the rows of each role's view."""
 
 
 @dataclass(frozen=True)
@@ -355,7 +357,7 @@ class _Resolution:
             if column is not None and column.data_type != "timestamptz":
                 self._model_fault("predict.spine", f"{name} of type {column.data_type}", "an instant")
         kept = [c for c in found.columns if c.name in needed or c.name in self._declared.slices]
-        taken = set(PREDICTION_COLUMNS) - ({"prediction_at"} & {training_set.prediction_time})
+        taken = {*PREDICTION_COLUMNS, *ONLINE_COLUMNS} - ({"prediction_at"} & {training_set.prediction_time})
         for name in [c.name for c in kept] + [i.name for i in inputs]:
             if name in taken:
                 self._model_fault("predict", f"a column {name}", "another name: each prediction has one")

@@ -22,6 +22,7 @@ from orchestration.learning.spec import ModelSpec
 from orchestration.pictures import as_markdown_image
 
 if TYPE_CHECKING:
+    from orchestration.declarations import SkewWatch
     from orchestration.monitoring.bias import Bias
     from orchestration.monitoring.skew import ColumnSkew
     from orchestration.monitoring.watching import DriftFound, Watcher
@@ -367,7 +368,7 @@ def _skew(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.AssetsDefinit
         found = [(version, column) for version, told in by_version.items() for column in told]
         wrong = [(version, column) for version, column in found if column.alarm]
         rows = sum(max((column.rows for column in told), default=0) for told in by_version.values())
-        words = "; ".join(_skew_words(version, column) for version, column in wrong) or (
+        words = "; ".join(_skew_words(version, column, watch) for version, column in wrong) or (
             f"{len({column.column_name for _, column in found})} features of {rows:,} predictions are what "
             "history says" if found else f"no online predictions in the last {watch.window.days + 1} days"
         )  # fmt: skip
@@ -376,11 +377,18 @@ def _skew(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.AssetsDefinit
                 SUMMARY: words,
                 "compared": sum(column.rows for _, column in found),
                 "differences": sum(column.differences for _, column in found),
-                "late": sum(column.late for _, column in found),
+                "behind_seconds": max((column.behind or 0.0 for _, column in found), default=0.0),
                 "columns": _markdown(
-                    ["column", "version", "from", "rows", "differences", "late"],
+                    ["column", "version", "from", "rows", "differences", "seconds behind"],
                     [
-                        [c.column_name, version, c.source, str(c.rows), str(c.differences), str(c.late)]
+                        [
+                            c.column_name,
+                            version,
+                            c.source,
+                            str(c.rows),
+                            str(c.differences),
+                            "" if c.behind is None else f"{c.behind:.0f}",
+                        ]
                         for version, c in found
                     ],
                 ),
@@ -398,8 +406,10 @@ def _skew(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.AssetsDefinit
     return skew
 
 
-def _skew_words(version: str, found: "ColumnSkew") -> str:
+def _skew_words(version: str, found: "ColumnSkew", watch: "SkewWatch") -> str:
+    allowed, behind = watch.lag.total_seconds(), found.behind or 0.0
+    why = f"; the store was up to {behind:.0f} seconds behind, at most {allowed:.0f} are meant to be"
     return (
         f"{found.column_name} of {version}: {found.differences:,} of {found.rows:,} differ, such as "
-        f"{found.example}: found {found.online}, expected {found.offline}"
+        f"{found.example}: found {found.online}, expected {found.offline}{why if behind > allowed else ''}"
     )

@@ -86,7 +86,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
         "source": "varchar",
         "rows": "bigint",
         "differences": "bigint",
-        "late": "bigint",
+        "behind": "double",
         "example": "varchar",
         "online": "varchar",
         "offline": "varchar",

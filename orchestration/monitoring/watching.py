@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.feature_store.views import Catalog
-from orchestration.lakehouse import LakehouseResource
+from orchestration.lakehouse import LakehouseResource, describe_table
 from orchestration.lakehouse.tables import relation
 from orchestration.learning.predictions.table import PREDICTIONS
 from orchestration.learning.registry import Registry
@@ -33,7 +33,7 @@ from orchestration.monitoring.tables import Row, read_windows, replace_windows
 from orchestration.monitoring.together import Together, read_sample, sample_sql, tell_apart
 from orchestration.monitoring.window import Source, last_day, window_of, within
 from orchestration.partitions import Window
-from orchestration.sql import identifier, literal
+from orchestration.sql import literal
 
 Counts = Mapping[date, Mapping[str, tuple[int, int]]]
 TOGETHER, EVERY = "together", "*"
@@ -304,7 +304,8 @@ class Watcher:
         """Online predictions made in a window by version, the one that predicted last being the last."""
         if not self.source.is_there(con):
             return {}
-        columns = ", ".join(map(identifier, served_columns(self.spec)))
+        held = [column.name for column in describe_table(con, PREDICTIONS, self.spec.name)]
+        columns = ", ".join(served_columns(self.spec, held))
         newest = con.execute(
             f"select {columns} from {relation(PREDICTIONS, self.spec.name)} where mode = 'online' "
             f"and {PREDICTED_AT} >= {literal(window.start)} and {PREDICTED_AT} < {literal(window.end)} "

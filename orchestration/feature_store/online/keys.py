@@ -125,25 +125,20 @@ def _encoder(data_type: str) -> Callable[[Any], str] | None:
     return encoders.get(data_type)
 
 
-def fits(data_type: str) -> Callable[[Any], bool]:
-    """Tells whether a value other than null is one of a type; of a type that no key may have, all are."""
-    kind = canonical(data_type)
-    encoder = _encoder(kind)
+def encodes(data_type: str) -> Callable[[Any], bool] | None:
+    """Tells whether a value other than null is one of a type; None for a type that no key may have."""
+    encoder = _encoder(canonical(data_type))
+    if encoder is None:
+        return None
 
-    def number(value: Any) -> bool:
-        return isinstance(value, (int, float, Decimal)) and not isinstance(value, bool)
-
-    def encodes(value: Any) -> bool:
-        assert encoder is not None
+    def told(value: Any) -> bool:
         try:
             encoder(value)
         except (TypeError, ValueError, OverflowError, InvalidOperation):
             return False
         return True
 
-    if kind in {"float", "double"}:
-        return number
-    return (lambda value: True) if encoder is None else encodes
+    return told
 
 
 def _column_sql(column: DeclaredColumn) -> str:

@@ -33,6 +33,7 @@ from orchestration.feature_store.online.store import (
     Batch,
     Changes,
     ConcurrentMaterializationError,
+    Held,
     NotMaterializedError,
     Position,
 )
@@ -102,15 +103,15 @@ class _Generation:
     """An open generation, and what is known of its last transaction that was read.
 
     Attributes:
-        known: That transaction's number, its schema, and whether anything is among the recent. Threads read
-            different transactions, so these three go together.
+        known: That transaction's number, the schema and the cutoff of its position, and whether anything is
+            among the recent. Threads read different transactions, so these four go together.
     """
 
     __slots__ = ("env", "folder", "known", "look_again")
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.look_again = folder, time.monotonic() + LOOK_SECONDS
-        self.env, self.known = _environments.get(folder), (-1, "", False)
+        self.env, self.known = _environments.get(folder), (-1, "", 0, False)
 
 
 def _stored_position(txn: lmdb.Transaction) -> Position | None:
@@ -147,29 +148,29 @@ class LmdbStore:
         self._generations: dict[str, _Generation] = {}
         _environments.stores.add(self)
 
-    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[Held]:
         """See ``OnlineStore.read``; one transaction a view."""
         return [self._read(view, keys) for view, keys in wanted]
 
-    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[Held]:
         """``read``: memory is all it waits for."""
         return self.read(wanted)
 
-    def _read(self, view: View, keys: Sequence[bytes]) -> list[bytes | None]:
+    def _read(self, view: View, keys: Sequence[bytes]) -> Held:
         for _ in range(_ATTEMPTS):
             generation = self._current(view.name)
             with generation.env.begin() as txn:
-                number, schema, is_apart = generation.known
+                number, schema, cutoff, is_apart = generation.known
                 if number != txn.id():
                     position = _stored_position(txn)
                     if position is None:  # a rebuild has replaced it
                         self._generations.pop(view.name, None)
                         continue
-                    schema, is_apart = position.schema, has_recent(txn)
-                    generation.known = txn.id(), schema, is_apart
+                    schema, cutoff, is_apart = position.schema, position.cutoff, has_recent(txn)
+                    generation.known = txn.id(), schema, cutoff, is_apart
                 if schema != view.schema_hash:
                     raise SchemaMismatchError(view.name, schema, view.schema_hash)
-                return values_of(txn, keys) if is_apart else list(map(txn.get, keys))
+                return values_of(txn, keys) if is_apart else list(map(txn.get, keys)), cutoff
         raise NotMaterializedError(view.name)
 
     def position(self, view: str) -> Position | None:

@@ -419,7 +419,7 @@ class _Run:
         at = f"epoch_us(max(cast({identifier(self.view.timestamp)} as timestamptz)))"
         latest = f"select {self.packer.keys.sql()}, {at} from {self.gone} group by 1"
         gone = {shortened(text.encode()): (text, at) for text, at in self.con.execute(latest).fetchall()}
-        (values,) = self.store.read([(self.view, list(gone))])
+        ((values, _),) = self.store.read([(self.view, list(gone))])
         return {
             key: gone[key][0]
             for key, held in zip(gone, values, strict=True)

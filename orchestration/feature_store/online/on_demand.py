@@ -5,6 +5,7 @@ service's expressions. What does not: fetching what they are about (``reading``)
 """
 
 import hashlib
+import json
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import duckdb
 
 from orchestration.declarations import OnDemandFeature
 from orchestration.feature_store.online.values import typed_list
-from orchestration.sql import identifier
+from orchestration.sql import identifier, literal
 
 _local = threading.local()
 
@@ -80,6 +81,17 @@ class OnDemand:
         found = con.execute(f"execute {self._statement}({given})").fetchall()
         assert len(found) == count
         return [[row[n] for row in found] for n in range(len(self.names))]
+
+
+def is_json_of_type(text: str, data_type: str) -> bool:
+    """Whether DuckDB can read a JSON value as one of a type, as ``read_json`` does."""
+    structure = json.dumps({"value": data_type})
+    row = f'{{"value": {text}}}'
+    try:
+        _connection().execute(f"select json_transform_strict({literal(row)}, {literal(structure)})")
+    except duckdb.Error:
+        return False
+    return True
 
 
 def is_of_type(value: Any, data_type: str) -> bool:

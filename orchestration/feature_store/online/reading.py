@@ -16,7 +16,7 @@ import duckdb
 from orchestration.feature_store.online.encoding import NOT_STORED, Decoded, Layout, from_micros, micros
 from orchestration.feature_store.online.keys import EntityKeys, EntityTypeError
 from orchestration.feature_store.online.on_demand import OnDemand, OnDemandError, is_of_type
-from orchestration.feature_store.online.store import OnlineStore
+from orchestration.feature_store.online.store import Held, OnlineStore
 from orchestration.feature_store.views import Catalog, Role, Service, UnknownFeatureError, View, Wanted
 from orchestration.settings import Clock
 
@@ -62,7 +62,7 @@ class OnlineResponse:
             is no stored feature. Features of one row share one sequence.
     """
 
-    __slots__ = ("__dict__", "feature_names", "instants", "statuses", "values")
+    __slots__ = ("__dict__", "_held", "feature_names", "instants", "statuses", "values")
 
     def __init__(
         self,
@@ -70,9 +70,18 @@ class OnlineResponse:
         values: list[list[Any]],
         statuses: list[list[Status]],
         instants: Sequence[Sequence[int] | None],
+        held: Sequence[Held],
     ) -> None:
         self.feature_names, self.values, self.statuses = feature_names, values, statuses
-        self.instants = instants
+        self.instants, self._held = instants, held
+
+    @property
+    def cutoffs(self) -> list[int]:
+        """Up to when the store knew the rows of each role's view, in microseconds since 1970.
+
+        Roles are in the order of their first features.
+        """
+        return [cutoff for _, cutoff in self._held]
 
     @cached_property
     def event_timestamps(self) -> list[list[datetime | None]]:
@@ -220,14 +229,19 @@ class OnlineReader:
         return self._answer(plan, given, count, self.store.read(wanted) if wanted else [])
 
     async def get_online_features_async(
-        self, features: Sequence[str] | str, entity_rows: EntityRows, *, full_feature_names: bool = False
+        self,
+        features: Sequence[str] | str,
+        entity_rows: EntityRows,
+        *,
+        full_feature_names: bool = False,
+        now: datetime | None = None,
     ) -> OnlineResponse:
-        """``get_online_features`` for an event loop."""
+        """``get_online_features`` for an event loop; ``now`` stands for the clock's if given."""
         plan = self._plan(features, full_feature_names)
         given, count = _columns(entity_rows, plan)
         wanted = self._wanted(plan, given) if count else []
         found = await self.store.read_async(wanted) if wanted else []
-        return self._answer(plan, given, count, found)
+        return self._answer(plan, given, count, found, now)
 
     def _plan(self, features: Sequence[str] | str, full_names: bool) -> _Plan:
         asked = features if isinstance(features, str) else tuple(features)
@@ -264,13 +278,14 @@ class OnlineReader:
         plan: _Plan,
         given: Mapping[str, Sequence[Any]],
         count: int,
-        found: Sequence[Sequence[bytes | None]],
+        found: Sequence[Held],
+        now: datetime | None = None,
     ) -> OnlineResponse:
         present = [Status.PRESENT] * count
         values: list[list[Any]] = [list(given[name]) for name in plan.inputs]
         statuses = [_statuses(column, {}, present) for column in values]
         instants: list[Sequence[int] | None] = [None] * len(values)
-        features = self._features(plan, present, found) if count else _nothing(plan)
+        features = self._features(plan, present, found, now or self.clock.now()) if count else _nothing(plan)
         if plan.order is not None:
             features = tuple([part[n] for n in plan.order] for part in features)  # type: ignore[assignment]
         values += features[0]
@@ -281,16 +296,14 @@ class OnlineReader:
             values += computed
             statuses += [_statuses(column, {}, present) for column in computed]
             instants += [None] * len(computed)
-        return OnlineResponse(plan.all_names, values, statuses, instants)
+        return OnlineResponse(plan.all_names, values, statuses, instants, found)
 
-    def _features(
-        self, plan: _Plan, present: list[Status], found: Sequence[Sequence[bytes | None]]
-    ) -> _Features:
-        now = micros(self.clock.now())
+    def _features(self, plan: _Plan, present: list[Status], found: Sequence[Held], at: datetime) -> _Features:
+        now = micros(at)
         values: list[list[Any]] = []
         statuses: list[list[Status]] = []
         instants: list[Sequence[int]] = []
-        for group, stored in zip(plan.groups, found, strict=True):
+        for group, (stored, _) in zip(plan.groups, found, strict=True):
             decoded = _decode(group, stored)
             reasons = _absences(decoded.timestamps, now - group.ttl)
             columns = decoded.columns

@@ -25,6 +25,7 @@ from orchestration.feature_store.online.store import (
     Batch,
     Changes,
     ConcurrentMaterializationError,
+    Held,
     NotMaterializedError,
     Position,
     split_newer,
@@ -44,9 +45,7 @@ def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[at : at + CHUNK] for at in range(0, len(items), CHUNK))
 
 
-@lru_cache(maxsize=256)
-def _schema(position: bytes) -> str:
-    return Position.from_bytes(position).schema
+_position = lru_cache(maxsize=256)(Position.from_bytes)
 
 
 class RedisStore:
@@ -68,7 +67,7 @@ class RedisStore:
         self._of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = WeakKeyDictionary()
         self._generations: dict[str, bytes] = {}
 
-    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[Held]:
         """See ``OnlineStore.read``; one round trip once the generations are known."""
         for name in self._unknown(wanted):
             self._learn(name, self._client.get(self._pointer(name)))
@@ -80,7 +79,7 @@ class RedisStore:
                 self._learn(name, self._client.get(self._pointer(name)))
         raise NotMaterializedError(wanted[0][0].name)
 
-    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[Held]:
         """See ``OnlineStore.read_async``."""
         client = self._async_client()
         for name in self._unknown(wanted):
@@ -239,15 +238,15 @@ class RedisStore:
 
     def _values(
         self, wanted: Sequence[tuple[View, Sequence[bytes]]], answers: Sequence[list[bytes | None]]
-    ) -> list[list[bytes | None]] | None:
+    ) -> list[Held] | None:
         """The values; None when a generation has been replaced, which is forgotten then."""
         values = []
         for (view, _), (stored, *found) in zip(wanted, answers, strict=True):
             if stored is None:
                 self._generations.pop(view.name, None)
                 continue
-            schema = _schema(stored)
-            if schema != view.schema_hash:
-                raise SchemaMismatchError(view.name, schema, view.schema_hash)
-            values.append(found)
+            position = _position(stored)
+            if position.schema != view.schema_hash:
+                raise SchemaMismatchError(view.name, position.schema, view.schema_hash)
+            values.append((found, position.cutoff))
         return values if len(values) == len(wanted) else None

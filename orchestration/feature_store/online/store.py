@@ -72,6 +72,10 @@ class Position:
         return cls(**json.loads(stored))
 
 
+Held = tuple[list[bytes | None], int]
+"""What a read finds of a view: the value of each key, None where there is none, and its position's cutoff."""
+
+
 class Batch(Protocol):
     """Some keys with their values, which may be iterated more than once."""
 
@@ -115,15 +119,15 @@ class OnlineStore(Protocol):
     def size(self, view: str) -> int:
         """How many entities a view has in the store."""
 
-    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
-        """The values of keys, view by view, those of one view from one state; None where there is none.
+    def read(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[Held]:
+        """The values of keys, view by view, those of one view with the cutoff from one state.
 
         Raises:
             NotMaterializedError: A view has never been materialized.
             SchemaMismatchError: A view was materialized from another declaration than the given.
         """
 
-    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[list[bytes | None]]:
+    async def read_async(self, wanted: Sequence[tuple[View, Sequence[bytes]]]) -> list[Held]:
         """``read`` without blocking the event loop for longer than memory takes."""
 
     def rebuild(self, view: str, position: Position, batches: Iterable[Batch]) -> int:

@@ -69,7 +69,7 @@ def compare(lakehouse: LakehouseResource, store: OnlineStore, view: View, *, sam
     count = len(view.keys)
     columns = [[row[n] for row in found] for n in range(count)]
     layout = Layout(view)
-    (values,) = store.read([(view, EntityKeys(view).encode(columns))])
+    ((values, _),) = store.read([(view, EntityKeys(view).encode(columns))])
     decoded = (
         layout.decode([value or layout.blank for value in values], range(len(view.features)))
         if found

@@ -12,6 +12,7 @@ import dagster as dg
 from orchestration.asset_specs import POOL, SUMMARY
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import model_key
+from orchestration.learning.serving.log import REFUSED
 from orchestration.learning.spec import ModelSpec
 from orchestration.settings import Settings
 
@@ -69,7 +70,8 @@ def waiting(folder: Path, models: Sequence[str]) -> list[str]:
     """The models whose log has lines that are not landed, and the newest file of each."""
     found = []
     for model in models:
-        files = sorted(path.name for path in (folder / model).glob("*") if path.stat().st_size)
+        there = (path for path in (folder / model).glob("*") if path.suffix != REFUSED)
+        files = sorted(path.name for path in there if path.stat().st_size)
         if files:
             found.append(f"{model} {files[-1]}")
     return found

@@ -6,7 +6,8 @@ may lose. No line is held in memory. What belongs here: the files. What does not
 (``predictor``) and what becomes of it (``landing``).
 
 A file that is written to is called ``*.open`` and locked by its writer; it gets another name when it is
-large or ``SEGMENT_SECONDS`` old. One that nobody locks is what a killed process has left.
+large or ``SEGMENT_SECONDS`` old. One that nobody locks is what a killed process has left. One that cannot be
+landed is kept as ``*.refused``.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ from pathlib import Path
 SYNC_SECONDS = 0.2
 SEGMENT_SECONDS = 10.0
 SEGMENT_BYTES = 16_000_000
-NEW, OPEN, WHOLE = ".new", ".open", ".jsonl"
+NEW, OPEN, WHOLE, REFUSED = ".new", ".open", ".jsonl", ".refused"
 
 _log = logging.getLogger("groundwork.server")
 

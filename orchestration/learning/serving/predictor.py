@@ -5,26 +5,20 @@ What belongs here: one request, from its columns to predictions. What does not: 
 """
 
 import asyncio
-import json
-import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol
-from uuid import UUID
 
-import orjson
-
-from orchestration.feature_store.online.encoding import NOT_STORED, micros
-from orchestration.feature_store.online.keys import fits
+from orchestration.feature_store.online.encoding import NOT_STORED, from_micros, micros
 from orchestration.feature_store.online.reading import OnlineReader, OnlineResponse, RequestValueError
 from orchestration.learning.model import ServedModel
+from orchestration.learning.serving.accepting import accepts, dumped, is_integer, plain
 from orchestration.learning.serving.champions import CannotPredictError
 from orchestration.learning.serving.log import PredictionLog
-from orchestration.learning.spec import PREDICTION_COLUMNS, ModelSpec
+from orchestration.learning.spec import ONLINE_COLUMNS, PREDICTION_COLUMNS, ModelSpec
 from orchestration.settings import Clock
 
 MODE = "online"
@@ -94,7 +88,7 @@ class Asked:
         return instant | {
             c.name: c.data_type
             for c in spine
-            if c.name not in self.required and c.name not in PREDICTION_COLUMNS
+            if c.name not in {*self.required, *PREDICTION_COLUMNS, *ONLINE_COLUMNS}
         }
 
     @cached_property
@@ -106,17 +100,22 @@ class Asked:
         return found
 
     @cached_property
-    def _fits(self) -> dict[str, Callable[[Any], bool]]:
-        return {name: fits(kind) for name, kind in {**self.required, **self.optional}.items()}
+    def _accepts(self) -> dict[str, tuple[Callable[[Any], bool], bool]]:
+        told = {**self.required, **self.optional}
+        return {name: (accepts(kind), is_integer(kind)) for name, kind in told.items()}
 
-    def check(self, columns: Mapping[str, Sequence[Any]]) -> None:
-        """Refuse what is none of its column's type: it would be written down, and could never be landed.
+    def checked(self, columns: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """The columns; a float that is whole is the integer where one is declared.
 
         Raises:
-            RequestValueError: A value is.
+            RequestValueError: A value is none of its column's type: written down, it could never be landed.
         """
+        found = {}
         for name, values in columns.items():
-            holds = self._fits[name]
+            holds, is_whole = self._accepts[name]
+            if is_whole:  # As pandas has integers in a column with nulls.
+                values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+            found[name] = values
             for row, value in enumerate(values):
                 if value is not None and not holds(value):
                     declared = {**self.required, **self.optional}[name]
@@ -124,12 +123,13 @@ class Asked:
                         f"entities.{name}: row {row} is a {type(value).__name__}, expected a {declared} "
                         f"for {self.spec.name}"
                     )
+        return found
 
     @cached_property
     def logged(self) -> dict[str, str]:
         """The columns that its predictions are written down with, and their types."""
         inputs = {i.name: i.data_type for i in self.spec.inputs}
-        return {**PREDICTION_COLUMNS, **self.required, **self.optional, **inputs}
+        return {**PREDICTION_COLUMNS, **ONLINE_COLUMNS, **self.required, **self.optional, **inputs}
 
 
 class Predictor:
@@ -169,8 +169,7 @@ class Predictor:
 
         Raises:
             UnservedModelError: No version can serve.
-            EntityTypeError: An entity key has another type than declared.
-            RequestValueError: Another column has.
+            RequestValueError: A value has another type than declared.
             NotMaterializedError: The store has nothing of a view.
             SchemaMismatchError: The store was written for another declaration of a view.
             UnloggedError: The predictions could not be written down.
@@ -180,12 +179,12 @@ class Predictor:
         if asked.asked_at is not None:
             told_at = columns.get(asked.asked_at, [None] * count)
             columns = {**columns, asked.asked_at: [now if at is None else at for at in told_at]}
+        columns = asked.checked(columns)
         answer = await self._reader.get_online_features_async(
-            asked.spec.service.name, columns, full_feature_names=True
+            asked.spec.service.name, columns, full_feature_names=True, now=now
         )
         values: dict[str, Sequence[Any]] = dict(columns)
         values |= zip(answer.feature_names, answer.values, strict=True)
-        asked.check(columns)
         if count > _AT_ONCE:
             scores = await asyncio.to_thread(_score, served, values, count)
         else:
@@ -202,7 +201,7 @@ class Predictor:
             _ages(asked, answer, micros(now)),
         )
         try:
-            self._log.write(model, _lines(asked, made, values))
+            self._log.write(model, _lines(asked, made, values, answer.cutoffs))
         except OSError as fault:
             raise UnloggedError(f"model {model}: the prediction cannot be written down: {fault}") from fault
         return made
@@ -226,7 +225,14 @@ def _ages(asked: Asked, answer: OnlineResponse, now: int) -> dict[str, list[floa
     return found
 
 
-def _lines(asked: Asked, made: Predictions, values: Mapping[str, Sequence[Any]]) -> list[bytes]:
+@lru_cache(maxsize=1024)
+def _instant(at: int) -> str:
+    return from_micros(at).isoformat()
+
+
+def _lines(
+    asked: Asked, made: Predictions, values: Mapping[str, Sequence[Any]], cutoffs: Sequence[int]
+) -> list[bytes]:
     """What is written down of predictions, a JSON object each."""
     at = made.predicted_at
     common = {
@@ -234,6 +240,7 @@ def _lines(asked: Asked, made: Predictions, values: Mapping[str, Sequence[Any]])
         "model_version": made.model_version,
         "dataset_version": made.dataset_version,
         "mode": MODE,
+        "features_as_of": dict(zip(asked.roles, map(_instant, cutoffs), strict=False)),
     }
     names = [name for name in asked.logged if name in values and name not in PREDICTION_COLUMNS]
     instants = [at] * len(made.scores) if asked.asked_at is None else values[asked.asked_at]
@@ -249,22 +256,6 @@ def _lines(asked: Asked, made: Predictions, values: Mapping[str, Sequence[Any]])
             "decision": decision,
         }
         for name in names:
-            value = values[name][row]
-            # JSON has no such numbers; DuckDB reads them from texts.
-            told[name] = repr(value) if isinstance(value, float) and not math.isfinite(value) else value
-        lines.append(_dumped(told))
+            told[name] = plain(values[name][row])
+        lines.append(dumped(told))
     return lines
-
-
-def _text(value: object) -> str:
-    if isinstance(value, (Decimal, UUID)):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be written down")
-
-
-def _dumped(told: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(told, default=_text)
-    except TypeError:  # an integer of more than 64 bits
-        plain = {name: v.isoformat() if hasattr(v, "isoformat") else v for name, v in told.items()}
-        return json.dumps(plain, default=_text).encode()

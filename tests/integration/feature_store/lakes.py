@@ -96,7 +96,7 @@ class Lake:
         ]
         layout = Layout(self.view)
         encoded = EntityKeys(self.view).encode([[k[n] for k in keys] for n in range(len(self.view.keys))])
-        (values,) = store.read([(self.view, encoded)])
+        ((values, _),) = store.read([(self.view, encoded)])
         found = [(k, v) for k, v in zip(keys, values, strict=True) if v is not None]
         if not found:
             return {}

@@ -34,7 +34,7 @@ def place_of(store):
 def states(store, view):
     """The hours of the values of all entities: one of them if the state is whole."""
     keys = EntityKeys(view).encode([["a"] * ENTITIES, list(range(ENTITIES))])
-    (values,) = store.read([(view, keys)])
+    ((values, _),) = store.read([(view, keys)])
     assert None not in values
     layout = Layout(view)
     return set(layout.decode(values, [layout.position("count")]).columns[0])

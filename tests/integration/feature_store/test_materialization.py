@@ -318,7 +318,8 @@ def test_the_check_sees_a_wrong_value_a_missing_entity_and_one_too_many(lake, an
     lake.insert(*[("a", n, 1, n, "x", n) for n in range(10)])
     brought_up(lake, any_store)
     position = any_store.position("levels")
-    ((_, value),) = [(k, v) for k, v in [(b"=a\0\x013", any_store.read([(VIEW, [b"=a\0\x013"])])[0][0])]]
+    (((value,), _),) = any_store.read([(VIEW, [b"=a\0\x013"])])
+    assert value is not None
     wrong = value.replace(b"x", b"y")
     any_store.apply("levels", position, position, Changes(exact=[(b"=a\0\x013", wrong)]))
     found = compare(lake.lakehouse, any_store, VIEW)

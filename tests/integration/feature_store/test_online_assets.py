@@ -127,7 +127,7 @@ def test_it_can_be_rebuilt_as_of_an_instant_and_the_check_finds_what_differs(wor
         assert not wrong.success
         assert metadata(materialize_alone(works, instance))["mode"] == "changes"
         position = store.position("pump_pressure")
-        (values,) = store.read([(view, keys)])
+        ((values, _),) = store.read([(view, keys)])
         store.apply(
             "pump_pressure", position, position, Changes(exact=[(keys[0], values[1])], gone=[keys[2]])
         )

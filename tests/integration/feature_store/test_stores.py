@@ -28,7 +28,7 @@ from tests.unit.feature_store.views import make_view
 
 
 def held(store, *keys, view=VIEW):
-    return store.read([(view, list(keys))])[0]
+    return store.read([(view, list(keys))])[0][0]
 
 
 def test_a_rebuild_replaces_everything(any_store):
@@ -171,7 +171,7 @@ def test_views_are_apart(any_store):
     any_store.rebuild("readings", position(1), [pairs(2, 1)])
     any_store.rebuild("others", position(7), [pairs(2, 2)])
     found = any_store.read([(VIEW, [b"=e000000"]), (other, [b"=e000001", b"=no"])])
-    assert found == [[value(1, 0)], [value(2, 1), None]]
+    assert found == [([value(1, 0)], position(1).cutoff), ([value(2, 1), None], position(7).cutoff)]
     assert any_store.position("readings") == position(1)
 
 
@@ -203,8 +203,9 @@ def test_async_reads_are_the_same(open_store):
         return first, await read()
 
     writer.rebuild("readings", position(1), [pairs(2, 1)])
-    assert asyncio.run(twice()) == ([value(1, 1), None], [value(2, 1), None])
-    assert asyncio.run(read()) == [value(2, 1), None]
+    first, second = (([value(n, 1), None], position(n).cutoff) for n in (1, 2))
+    assert asyncio.run(twice()) == (first, second)
+    assert asyncio.run(read()) == second
 
 
 def test_a_failed_rebuild_leaves_the_old_state_and_nothing_else(any_store):

@@ -1,16 +1,13 @@
 """A model is watched: windows are told of once, again when rows or labels come, and found out when wrong."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 import numpy as np
-import pyarrow as pa
 
 from orchestration.learning.assets import watches_hold
 from orchestration.monitoring.assets import monitoring_key, skew_check
-from orchestration.monitoring.skew import ColumnSkew
 from tests.integration.monitoring.conftest import PREDICTED, TRAINED, Works, changed, day, first_days, numbers
 
 
@@ -177,31 +174,3 @@ def test_features_served_otherwise_than_history_says_are_found_one_by_one(works:
     (column,) = wrong.metadata["evidence"].value["columns"]
     expected = sum(a != b for a, b in zip(valves, rows.column("pressure__valve").to_pylist(), strict=True))
     assert (column["column_name"], column["differences"], column["rows"]) == ("pressure__valve", expected, 60)
-
-
-def test_a_value_that_was_late_within_the_declared_lag_is_no_skew(works: Works) -> None:
-    rows = first_days(works.rows, 1, 69)
-    known = pa.table({"pump": ["alder"] * 2, "known_at": [rows["prediction_at"][0].as_py() + timedelta(minutes=m) for m in (-60, 15)],
-                      "mean": [3.0, 5.0], "valve": ["open"] * 2, "is_new": [True] * 2})  # fmt: skip
-    with works.lakehouse.transaction() as con:
-        con.register("given", known)
-        con.execute("create schema lake.features")
-        con.execute("create table lake.features.pressure as select * from given")
-    one = rows.slice(1, 1)  # Twenty minutes after the first row, five after the new value.
-    served = changed(one, pump=["alder"], pressure__mean=[3.0], pressure__valve=["open"], pressure__is_new=[True],
-                     shortage=[one["demand"][0].as_py() - 3.0])  # fmt: skip
-    works.predict(served, mode="online", labels=rows.slice(0, 0))
-
-    def mean() -> ColumnSkew:
-        told = works.watcher().skew(day(70))[works.artifact.version]
-        return next(column for column in told if column.column_name == "pressure__mean")
-
-    found = mean()
-    assert (found.differences, found.late, found.alarm) == (1, 0, True)
-    assert (found.online, found.offline) == ("3.0", "5.0")
-    declared = works.spec.declared
-    skew = declared.monitoring.skew.model_copy(update={"lag": timedelta(minutes=10)})
-    monitoring = declared.monitoring.model_copy(update={"skew": skew})
-    works.spec = replace(works.spec, declared=declared.model_copy(update={"monitoring": monitoring}))
-    found = mean()
-    assert (found.differences, found.late, found.alarm) == (1, 1, False)
