@@ -154,11 +154,7 @@ class Watch:
             found.seen[item.label] = former
             return
         # Renaming a file changes its ctime but not its mtime: such a file was whole when it came.
-        is_whole = (
-            stat.st_ctime_ns > stat.st_mtime_ns
-            or former.is_same_file(current)
-            or now - stat.st_mtime > INTERVAL_SECONDS
-        )
+        is_whole = stat.st_ctime_ns > stat.st_mtime_ns or now - stat.st_mtime > INTERVAL_SECONDS
         if not is_whole:
             found.unsettled.append(item.label)
             found.seen[item.label] = replace(current, days=former.days)
