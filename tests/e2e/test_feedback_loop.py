@@ -104,6 +104,7 @@ def write_day(folder: Path, day: date, *, is_drifted: bool = False) -> Path:
 
 
 def deliver(*arriving: Path) -> None:
+    time.sleep(0.05)  # what is renamed in the moment it was written looks as if it were being written still
     for file in arriving:
         file.replace(file.with_suffix(".csv"))
 
@@ -188,8 +189,7 @@ def works(tmp_path: Path) -> WaterWorks:
     declared["exposures"][0]["config"]["meta"]["model"] |= CHANGED
     declaration.write_text(yaml.safe_dump(declared, sort_keys=False))
     (works.deliveries / "readings").mkdir()
-    for n in range(DAYS):
-        deliver(write_day(works.deliveries, FIRST_DAY + timedelta(days=n)))
+    deliver(*[write_day(works.deliveries, FIRST_DAY + timedelta(days=n)) for n in range(DAYS)])
     return works
 
 
