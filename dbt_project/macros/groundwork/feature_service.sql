@@ -9,12 +9,14 @@
     features.
 
     spine: a CTE with `prediction_time`, the service's entity keys and its request columns.
-    views: every view that the service uses; this is how dbt learns what the model is built from.
+    views: every view that the service uses, a version of one as `["name", 2]`, which the service calls
+        `name_v2`; this is how dbt learns what the model is built from.
 -#}
 {% macro feature_service_join(spine, prediction_time, service, views) -%}
     {%- set relations = {} -%}
     {%- for view in views -%}
-        {%- do relations.update({view: ref(view)}) -%}
+        {%- set relation = ref(view) if view is string else ref(view[0], version=view[1]) -%}
+        {%- do relations.update({relation.identifier: relation}) -%}
     {%- endfor -%}
     {%- if execute -%}
         {%- set found = declared_service(service) -%}
@@ -72,7 +74,7 @@
     {%- set view = role.view if role else name -%}
     {%- set node = (
         graph.nodes.values() | selectattr("resource_type", "equalto", "model")
-        | selectattr("name", "equalto", view) | list
+        | selectattr("alias", "equalto", view) | list
     )[0] -%}
     {%- set declared = node.config.meta.feature_view -%}
     {%- set timestamp = declared.timestamp or "known_at" -%}
