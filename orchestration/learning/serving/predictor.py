@@ -240,7 +240,7 @@ def _lines(
         "model_version": made.model_version,
         "dataset_version": made.dataset_version,
         "mode": MODE,
-        "features_as_of": dict(zip(asked.roles, map(_instant, cutoffs), strict=False)),
+        "features_as_of": dict(zip(asked.roles, map(_instant, cutoffs), strict=True)),
     }
     names = [name for name in asked.logged if name in values and name not in PREDICTION_COLUMNS]
     instants = [at] * len(made.scores) if asked.asked_at is None else values[asked.asked_at]
