@@ -6,7 +6,7 @@ What belongs here: when to ask for a run, and of which partitions. What does not
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import date, timedelta
@@ -18,12 +18,15 @@ import duckdb
 
 from orchestration.asset_specs import asset_key
 from orchestration.declarations import Declarations, Table
+from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.delivery import deliver, unpack
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.files import READERS, temporary_folder
+from orchestration.ingestion.landing_log import LandingLog
 from orchestration.ingestion.quarantine import SCHEMA, bad_row
 from orchestration.ingestion.uris import Item, Place, find_place, local_items, looks_like_many
-from orchestration.partitions import PARTITION_FORMAT, partitions_def
+from orchestration.lakehouse import LakehouseResource
+from orchestration.partitions import PARTITION_FORMAT, Window, day_window, partitions_def
 from orchestration.settings import Clock, Settings
 from orchestration.sql import identifier, literal
 
@@ -176,6 +179,40 @@ class Watch:
             found.seen[item.label], days=tuple((a.isoformat(), b.isoformat()) for a, b in both)
         )
 
+    def without_landed(self, look: Look, lakehouse: LakehouseResource, made: Collection[str]) -> Look:
+        """The same without the files that have landed, just as they are, before this sensor saw them.
+
+        Args:
+            look: What a look has found.
+            lakehouse: Its log of landings tells.
+            made: The partitions that are materialized; not empty for a source without any that is.
+        """
+        told = [label for label, seen in look.arrived.items() if self._is_made(seen, made)]
+        if not told:
+            return look
+        with lakehouse.reader() as con:
+            log = LandingLog(con, self._table.name, reading_version(self._table))
+            landed = {label for label in told if self._has_landed(log, label, look.arrived[label])}
+        return replace(look, arrived={k: seen for k, seen in look.arrived.items() if k not in landed})
+
+    def _is_made(self, seen: Seen, made: Collection[str]) -> bool:
+        if self._table.ingest.partition is None:
+            return bool(made)
+        days = {day.strftime(PARTITION_FORMAT) for day in _all_days(seen.days)}
+        return bool(days) and days.issubset(made)
+
+    def _has_landed(self, log: LandingLog, label: str, seen: Seen) -> bool:
+        partition = self._table.ingest.partition
+        windows: list[Window | None] = [None]
+        if partition is not None:
+            spans = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in seen.days]
+            windows = [
+                Window(day_window(partition, first).start, day_window(partition, last).end)
+                for first, last in spans
+            ]
+        known = [log.known(label, seen.sha256 or "", window) for window in windows]
+        return all(found is not None and found.is_covered for found in known)
+
     def requests(self, look: Look) -> Iterator[dg.RunRequest]:
         """One request a span of days that the arrived files touch; the newest day if nothing tells."""
         if not look.arrived:
@@ -227,6 +264,15 @@ def unwatched_assets(declarations: Declarations, settings: Settings) -> list[dg.
     ]
 
 
+def _made(instance: dg.DagsterInstance, table: Table) -> Collection[str]:
+    """The partitions of a source that are materialized; of one without partitions, the run that made it."""
+    key = asset_key(table)
+    if table.ingest.partition is not None:
+        return instance.get_materialized_partitions(key)
+    event = instance.get_latest_materialization_event(key)
+    return [] if event is None else [event.run_id]
+
+
 def build_landing_sensor(
     table: Table, settings: Settings, clock: Clock, default_status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
@@ -240,8 +286,12 @@ def build_landing_sensor(
         minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
         default_status=default_status,
     )
-    def landing(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def landing(
+        context: dg.SensorEvaluationContext, lakehouse: dg.ResourceParam[LakehouseResource]
+    ) -> dg.SensorResult:
         look = watch.look(_load(context.cursor), time.time())
+        if look.arrived:
+            look = watch.without_landed(look, lakehouse, _made(context.instance, table))
         for label in look.gone:
             context.log.info(f"{label} is no longer there; its rows stay")
         requests = list(watch.requests(look))

@@ -52,10 +52,19 @@ def test_nothing_is_switched_on_in_the_local_environment(server: Server) -> None
     assert set(states.values()) == {"STOPPED"}
 
 
-def test_two_runs_launched_at_once_queue_and_both_succeed(server: Server) -> None:
+def test_runs_launched_at_once_queue_and_all_succeed(server: Server) -> None:
     runs = [server.launch(job, "2024-01-01", "2024-01-05") for job in ("all_assets", "daily")]
     ends = [server.end_of(run) for run in runs]
     assert [end["status"] for end in ends] == ["SUCCESS", "SUCCESS"]
     writers = sorted(span for run in runs for span in server.writing(run))
     assert len(writers) == 6 + 2
     assert all(earlier[1] <= later[0] for earlier, later in itertools.pairwise(writers))
+
+    # Each made alone, as by the button on its page, with what the same step makes.
+    pumps, a_day = server.materialize("raw/pumps"), server.materialize("staged/stg_readings", "2024-01-01")
+    for run_id, made in (
+        (pumps, {("raw/pumps", None), ("quarantine/pumps", None)}),
+        (a_day, {("staged/stg_readings", "2024-01-01")}),
+    ):
+        assert server.end_of(run_id)["status"] == "SUCCESS"
+        assert server.made_by(run_id) == made

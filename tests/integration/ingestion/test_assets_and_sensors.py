@@ -106,9 +106,9 @@ def test_a_bad_delivery_fails_the_asset_with_the_plain_message(ground: Ground) -
 def tick(
     defs: dg.Definitions, cursor: str | None, instance: dg.DagsterInstance
 ) -> tuple[list[dg.RunRequest], str]:
-    sensor = defs.get_sensor_def("landing_readings")
-    context = dg.build_sensor_context(instance=instance, cursor=cursor, definitions=defs)
-    result = sensor.evaluate_tick(context)
+    sensor = defs.resolve_sensor_def("landing_readings")
+    with dg.build_sensor_context(instance, cursor, definitions=defs, resources=defs.resources) as context:
+        result = sensor.evaluate_tick(context)
     return list(result.run_requests or []), result.cursor or ""
 
 
@@ -186,6 +186,24 @@ def test_run_keys_follow_the_content_and_a_touched_file_asks_for_nothing(ground:
         assert (requests, cursor) == ([], "{}")
 
 
+def test_what_landed_before_anybody_watched_is_not_asked_for_again(ground: Ground) -> None:
+    defs = definitions(ground, ground.daily(uri="drop"))
+    path = ground.put("drop/a.csv", HEADER + row(1, 1) + row(2, 2))
+    settle(path)
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert run(defs, instance, partition_key="2024-01-01").success
+        requests, _ = tick(defs, None, instance)
+        assert asked(requests) == [("2024-01-01", "2024-01-02")]
+        assert run(defs, instance, partition_key="2024-01-02").success
+        requests, cursor = tick(defs, None, instance)
+        assert requests == []
+        settle(ground.put("drop/b.csv", HEADER + row(3, 2)))
+        settle(ground.put("drop/c.csv", HEADER + row(4, 3)))
+        assert asked(tick(defs, cursor, instance)[0]) == [("2024-01-02", "2024-01-03")]
+        settle(ground.put("drop/a.csv", HEADER + row(1, 1, "b")))
+        assert asked(tick(defs, None, instance)[0]) == [("2024-01-01", "2024-01-03")]
+
+
 def test_a_file_that_cannot_be_read_asks_for_a_run_that_fails_visibly(ground: Ground) -> None:
     defs = definitions(ground, ground.daily(uri="drop"))
     settle(ground.put("drop/a.csv", "no,such,columns\n1,2,3\n"))
@@ -202,7 +220,9 @@ def test_a_source_without_partitions_is_asked_for_whole(ground: Ground) -> None:
     settle(ground.put("drop/a.csv", HEADER + row(1, 1)))
     with dg.DagsterInstance.ephemeral() as instance:
         (request,), _ = tick(defs, None, instance)
-    assert (request.partition_key, request.tags.get(RANGE[0])) == (None, None)
+        assert (request.partition_key, request.tags.get(RANGE[0])) == (None, None)
+        assert run(defs, instance).success
+        assert tick(defs, None, instance)[0] == []
 
 
 @pytest.mark.parametrize("status", list(dg.DefaultSensorStatus))
