@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from orchestration.asset_specs import POOL, SUMMARY
+from orchestration.asset_specs import POOL, SUMMARY, own_check
 from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import Ground, model_key
@@ -89,7 +89,7 @@ def _asset(
     return dg.asset(
         key=key,
         deps=deps,
-        check_specs=[dg.AssetCheckSpec(name, asset=key, description=words) for name, words in checks.items()],
+        check_specs=[own_check(name, key, words) for name, words in checks.items()],
         description=description,
         metadata={"dagster/table_name": f"lake.{GROUP}.{part}", "declared_in": spec.exposure.file},
         group_name=GROUP,

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.asset_specs import POOL, SUMMARY, asset_key
+from orchestration.asset_specs import POOL, SUMMARY, asset_key, own_check
 from orchestration.declarations import Table
 from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource
@@ -101,7 +101,7 @@ def _predictions(
         partitions_def=partitions_def(partition, ground.clock),
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[
-            dg.AssetCheckSpec(
+            own_check(
                 COMPLETE,
                 asset=key,
                 description="Each row of the spine has a prediction on the days that had a champion.",
@@ -196,13 +196,13 @@ def _outcomes(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         key=key,
         deps=[predictions_key(spec), asset_key(spec.table)],
         check_specs=[
-            dg.AssetCheckSpec(
+            own_check(
                 LABELS_COMPLETE,
                 asset=key,
                 description=f"{declared.least_complete:.0%} of the labels that are waited for no longer have "
                 "come.",
             ),
-            dg.AssetCheckSpec(
+            own_check(
                 LABELS_IN_TIME,
                 asset=key,
                 description=f"At most {declared.most_late:.0%} of the labels took longer than {late}.",

@@ -1,11 +1,16 @@
 """Tick by tick: when downstream layers are requested, and when they are not."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.automation_tick_evaluation_context import (
+    _build_run_requests_from_partitions_def_mapping,
+)
 
+from orchestration.asset_specs import own_check
 from orchestration.automation.conditions import automate
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
@@ -186,3 +191,35 @@ def test_predictions_follow_features_but_not_another_champion() -> None:
     assert requested(predicted) == set()
     assert requested(promoted) == set()
     assert requested(features) == {OLD}
+
+
+def test_a_run_that_automation_asks_for_has_the_contracts_on_its_assets() -> None:
+    """Also where a step evaluates a check of its own: Dagster would take that for all that is asked for."""
+    predictions = dg.AssetKey(["predictions", "m"])
+    single = dg.BackfillPolicy.single_run()
+
+    @dg.asset(key=STAGED, partitions_def=DAYS, backfill_policy=single)
+    def staged() -> None: ...
+
+    @dg.asset(
+        key=predictions,
+        deps=[STAGED],
+        partitions_def=DAYS,
+        backfill_policy=single,
+        check_specs=[own_check("own", predictions, "Of the step itself.")],
+    )
+    def predicted() -> Iterator[Any]:
+        yield from ()
+
+    @dg.asset_check(asset=STAGED, name="contract", blocking=True)
+    def contract() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    graph = dg.Definitions(assets=[staged, predicted], asset_checks=[contract]).resolve_asset_graph()
+    keys: set[dg.AssetKey | dg.AssetCheckKey] = {
+        STAGED,
+        predictions,
+        dg.AssetCheckKey(predictions, "own"),
+    }
+    (request,) = _build_run_requests_from_partitions_def_mapping({(DAYS, OLD): keys}, graph, {})
+    assert {key.name for key in request.asset_check_keys or []} == {"own", "contract"}
