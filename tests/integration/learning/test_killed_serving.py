@@ -8,6 +8,7 @@ next landing, none twice, none half, and no file stays.
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +87,7 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+def lake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     settings = Settings(data_dir=tmp_path_factory.mktemp("serving"), duckdb_threads=1)
     settings.prediction_log_dir.mkdir()
     lakehouse = LakehouseResource.from_settings(settings)
@@ -94,6 +95,13 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         with lakehouse.transaction():
             pass  # It is there.
         yield Ground(settings, make_spec(predict=PREDICT), lakehouse)
+
+
+@pytest.fixture
+def ground(lake: Ground) -> Ground:
+    """Of all tests, as to open a lakehouse takes as long as one of them; the log is each test's own."""
+    shutil.rmtree(lake.log, ignore_errors=True)
+    return lake
 
 
 def told_by(work: Callable[..., None], *arguments: Any, exit_code: int, **named: Any) -> list[Any]:
@@ -113,8 +121,6 @@ def told_by(work: Callable[..., None], *arguments: Any, exit_code: int, **named:
 
 def test_these_are_the_steps_of_a_server(ground: Ground) -> None:
     folder = ground.settings.prediction_log_dir
-    if ground.log.exists():
-        ground.log.rmdir()
     *answers, steps = told_by(killed_serving.serve, folder, "whole", None, exit_code=0)
     assert tuple(steps) == SERVED
     assert len(ground.names()) == 3
@@ -131,8 +137,6 @@ def test_these_are_the_steps_of_a_server(ground: Ground) -> None:
     ],
 )
 def test_a_killed_server_loses_nothing_that_it_has_answered(ground: Ground, step: int, how: str) -> None:
-    if ground.log.exists():
-        ground.log.rmdir()  # Nothing is left of the kill before this one.
     name, amid = f"{how} {step}", how.startswith("amid")
     folder = ground.settings.prediction_log_dir
     told = told_by(killed_serving.serve, folder, name, step, amid=amid, exit_code=-signal.SIGKILL)
@@ -159,7 +163,7 @@ def test_a_killed_server_loses_nothing_that_it_has_answered(ground: Ground, step
 
 def lay_out(ground: Ground, name: str) -> PredictionLog:
     """Files of all kinds; the last is held by the writer that this gives."""
-    ground.log.mkdir(exist_ok=True)
+    ground.log.mkdir()
 
     def lay(file: str, *lines: bytes) -> None:
         (ground.log / file).write_bytes(b"\n".join(lines))
