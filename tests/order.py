@@ -21,6 +21,7 @@ SECONDS = {
     "integration/transformation/test_dbt_events.py": 30,
     "integration/transformation/test_dbt_leaves_nothing.py": 25,
     "integration/automation/test_runs.py": 35,
+    "integration/replay/test_replay.py": 60,
     "integration/second_domain/test_second_domain.py": 25,
     "integration/point_in_time/test_dimensions.py": 20,
     "integration/point_in_time/test_feature_views.py": 30,

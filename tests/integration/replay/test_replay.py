@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(280)
 
 MODEL = "low_pressure"
 LAYERS = "group:raw or group:staged or group:features or key:training/*"
-DAYS = 40
+DAYS = 43
 TURNED = 20
 """From this day on pressure is low at other hours."""
 END = datetime.combine(FIRST_DAY + timedelta(days=DAYS), time.min, UTC)
