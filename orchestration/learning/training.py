@@ -33,6 +33,7 @@ from orchestration.learning.splitting import (
     select,
     windows,
 )
+from orchestration.learning.statistics.gaps import calibration_gaps
 from orchestration.learning.statistics.metrics import calibration_curve, measure
 
 Floats = NDArray[np.float64]
@@ -321,6 +322,9 @@ def describe(
         ),
         "learning_curve": asdict(trained.curve),
         "calibration_curve": asdict(curve),
+        "calibration_gaps": calibration_gaps(
+            evaluation.labels, scores["evaluation"], evaluation.days
+        ).as_json(),
         "profile": {
             "rows": len(matrix),
             "features": {

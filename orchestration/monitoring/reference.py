@@ -12,6 +12,7 @@ from typing import Any
 from orchestration.learning.profile import ColumnProfile
 from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
+from orchestration.learning.statistics.gaps import CalibrationGaps
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Reference:
     train_end: datetime
     expected: Mapping[str, Mapping[str, Expected]]
     """By slice, as ``column=value``, the empty text being all rows; then by metric."""
+    gaps: CalibrationGaps | None = None
+    """How far its scores are from what comes true; None where its manifest has not told yet."""
 
 
 def read_reference(version: str, manifest: Mapping[str, Any]) -> Reference:
@@ -48,6 +51,7 @@ def read_reference(version: str, manifest: Mapping[str, Any]) -> Reference:
     for column, values in manifest["slices"].items():
         for value, told in values.items():
             expected[f"{column}={value}"] = _metrics(told["metrics"])
+    gaps = manifest.get("calibration_gaps")
     return Reference(
         version=version,
         features={name: ColumnProfile.from_json(told) for name, told in profile["features"].items()},
@@ -62,6 +66,7 @@ def read_reference(version: str, manifest: Mapping[str, Any]) -> Reference:
         train_start=None if train["start"] is None else datetime.fromisoformat(train["start"]),
         train_end=datetime.fromisoformat(train["end"]),
         expected=expected,
+        gaps=None if gaps is None else CalibrationGaps.from_json(gaps),
     )  # fmt: skip
 
 
