@@ -58,10 +58,12 @@ def test_the_same_rows_give_the_same_artifact_and_it_gives_the_same_scores(
     assert first.manifest["importance"][0][0] != "pressure__is_new"
     assert sum(share for _, share in first.manifest["importance"]) == pytest.approx(1)
     older = {name: told for name, told in first.manifest.items() if name != "calibration_gaps"}
-    gaps = read_reference("v1", first.manifest).gaps
-    assert gaps is not None
-    assert gaps.days == first.manifest["split"]["evaluation"]["days"]
-    assert read_reference("v1", older) == replace(read_reference("v1", first.manifest), gaps=None)
+    older["profile"] = {k: told for k, told in first.manifest["profile"].items() if k != "persistence"}
+    reference = read_reference("v1", first.manifest)
+    assert reference.gaps is not None
+    assert reference.gaps.days == first.manifest["split"]["evaluation"]["days"]
+    assert set(reference.persistence) == {*model.scorer.columns, "score", "label"}
+    assert read_reference("v1", older) == replace(reference, gaps=None, persistence={})
     assert not any(b"\x80" in text.encode() for text in first.files.values())
 
 
