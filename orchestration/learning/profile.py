@@ -91,11 +91,12 @@ def persistence_of_inputs(
     found = {}
     for place, column in enumerate(encoding.columns):
         values = matrix[:, place]
-        codes = values
         if column.kind == "number":
-            codes = np.searchsorted(profiles[column.name].edges, values, side="left").astype(np.float64)
-        codes = np.where(np.isnan(values), 0, codes + 1).astype(np.int64)
-        found[column.name] = persistence(codes, days, length)
+            values = np.where(
+                np.isnan(values), np.nan, np.searchsorted(profiles[column.name].edges, values, side="left")
+            )
+        # Missing values are in a bin of their own, the first.
+        found[column.name] = persistence(np.nan_to_num(values + 1).astype(np.int64), days, length)
     return found
 
 
