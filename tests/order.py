@@ -26,6 +26,7 @@ SECONDS = {
     "integration/point_in_time/test_feature_views.py": 30,
     "integration/datasets/test_killed_builds.py": 25,
     "integration/learning/test_model_assets.py": 20,
+    "integration/learning/test_killed_serving.py": 15,
     "integration/contracts/test_planted_defects.py": 15,
     "integration/readme/test_reading.py": 10,
 }
