@@ -1,11 +1,11 @@
 """How often drift is called on simulated windows of known truth: where there is none, and where there is.
 
-Columns are normal. Rows are independent, or half of their variance is their day's, as with weather. A window
-of no drift is drawn as the reference is; in one of drift the first column is moved by so many standard
-deviations.
+Columns are normal. Rows are independent, or half of their variance is their day's, as with weather, and a day
+may be like the one before. A window of no drift is drawn as the reference is; in one of drift the first
+column is moved by so many standard deviations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from rich.table import Table
 from benchmarks.report import Row
 from orchestration.declarations import DriftWatch
 from orchestration.learning.profile import ColumnProfile, profile_number
+from orchestration.learning.statistics.persistence import persistence
 from orchestration.monitoring.counting import Counted, reference_counts
 from orchestration.monitoring.drift import compare_columns
 from orchestration.monitoring.shift import chi_square
@@ -29,27 +30,35 @@ SIZES = ((7, 150), (14, 150), (14, 500))
 SHIFTS = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
 FEWER = 5
 """Of windows of drift there are so many times fewer."""
-RULES = ("alarm", "index alone", "test of rows alone")
+RULES = ("alarm", "days as unrelated", "index alone", "test of rows alone")
 
 
 @dataclass(frozen=True)
 class World:
-    """How rows are drawn: days share the part ``weather`` of their variance."""
+    """How rows are drawn: days share the part ``weather`` of their variance; ``lasting`` is how a day's share
+    goes with that of the day before."""
 
     weather: float
+    lasting: float
     dice: np.random.Generator
 
     def draw(self, columns: int, days: int, rows: int) -> Floats:
         """Values, columns by days by rows, of variance 1."""
-        day = self.dice.normal(size=(columns, days, 1)) * self.weather**0.5
+        day = self.dice.normal(size=(columns, days, 1))
+        for n in range(1, days):
+            day[:, n] = self.lasting * day[:, n - 1] + (1 - self.lasting**2) ** 0.5 * day[:, n]
+        day *= self.weather**0.5
         return np.asarray(day + self.dice.normal(size=(columns, days, rows)) * (1 - self.weather) ** 0.5)
 
-    def profiles(self, rows: int) -> list[ColumnProfile]:
-        """References of days of the same kind."""
-        return [
-            profile_number(f"c{n}", values.ravel())
-            for n, values in enumerate(self.draw(COLUMNS, REFERENCE_DAYS, rows))
-        ]
+    def reference(self, rows: int, length: int) -> tuple[list[ColumnProfile], dict[str, float]]:
+        """Profiles of days of the same kind, and how much the days hang together in runs of ``length``."""
+        profiles, hanging = [], {}
+        days = np.repeat(np.arange(REFERENCE_DAYS), rows)
+        for n, values in enumerate(self.draw(COLUMNS, REFERENCE_DAYS, rows)):
+            profiles.append(profile_number(f"c{n}", values.ravel()))
+            places = np.searchsorted(profiles[n].edges, values.ravel(), side="left")
+            hanging[f"c{n}"] = persistence(places, days, length)
+        return profiles, hanging
 
 
 def counted(profile: ColumnProfile, values: Floats) -> Counted:
@@ -61,14 +70,27 @@ def counted(profile: ColumnProfile, values: Floats) -> Counted:
 
 
 def called(
-    world: World, profiles: list[ColumnProfile], days: int, rows: int, shift: float, watch: DriftWatch
-) -> tuple[bool, bool, bool]:
+    world: World,
+    profiles: list[ColumnProfile],
+    hanging: Mapping[str, float],
+    days: int,
+    rows: int,
+    shift: float,
+    watch: DriftWatch,
+) -> tuple[bool, ...]:
     """Whether each rule calls drift in a window: in any column if none has moved, else in that one."""
     values = world.draw(COLUMNS, days, rows)
     values[0] += shift
     counts = {p.name: counted(p, v) for p, v in zip(profiles, values, strict=True)}
-    found = compare_columns({p.name: p for p in profiles}, counts, {}, watch).columns
-    asked = [column for column in found if shift == 0 or column.column_name == "c0"]
+    by_name = {p.name: p for p in profiles}
+    asked, unrelated = (
+        [
+            c
+            for c in compare_columns(by_name, counts, {}, watch, told).columns
+            if shift == 0 or c.column_name == "c0"
+        ]
+        for told in (hanging, None)
+    )
     together = {
         p.name: c.by_day.sum(axis=0, keepdims=True) for p, c in zip(profiles, counts.values(), strict=True)
     }
@@ -77,6 +99,7 @@ def called(
     )
     return (
         any(column.alarm for column in asked),
+        any(column.alarm for column in unrelated),
         any(column.psi >= watch.psi for column in asked),
         any(p_value * COLUMNS < watch.significance for p_value in by_rows),
     )
@@ -85,13 +108,19 @@ def called(
 def simulated(windows: int, seed: int = 1) -> Iterator[tuple[str, int, int, float, Floats]]:
     """Kind of rows, days, rows a day, shift, and the share of windows in which each rule calls drift."""
     watch = DriftWatch()
-    for kind, weather in (("independent", 0.0), ("half of the day", 0.5)):
+    for kind, weather, lasting in (
+        ("independent", 0.0, 0.0),
+        ("half of the day", 0.5, 0.0),
+        ("half of the day, 0.3", 0.5, 0.3),
+        ("half of the day, 0.5", 0.5, 0.5),
+        ("half of the day, 0.7", 0.5, 0.7),
+    ):
         for days, rows in SIZES:
-            world = World(weather, np.random.default_rng(seed))
-            profiles = world.profiles(rows)
+            world = World(weather, lasting, np.random.default_rng(seed))
+            profiles, hanging = world.reference(rows, days)
             for shift in SHIFTS:
                 count = windows // FEWER if shift else windows
-                hits = [called(world, profiles, days, rows, shift, watch) for _ in range(count)]
+                hits = [called(world, profiles, hanging, days, rows, shift, watch) for _ in range(count)]
                 yield kind, days, rows, shift, np.mean(hits, axis=0)
 
 

@@ -23,6 +23,7 @@ from orchestration.automation.retraining.policy import Decision, Situation, deci
 from orchestration.automation.retraining.signals import DriftWindow, Performance, Signal
 from orchestration.declarations import DriftWatch, PerformanceWatch, Retrain
 from orchestration.learning.profile import profile_number
+from orchestration.learning.statistics.persistence import persistence
 from orchestration.monitoring.cells import Cells
 from orchestration.monitoring.counting import Counted
 from orchestration.monitoring.drift import compare_columns
@@ -44,6 +45,8 @@ LEANING = 0.35
 FEATURES = 20
 WANDERING = 0.15
 """How far, in standard deviations, the means of inputs wander; they come back within a week or so."""
+REFERENCE_DAYS = 200
+"""Days from which is told how much they hang together."""
 BINS = 60
 """Different scores, as a calibrated model has."""
 
@@ -166,6 +169,21 @@ def performance_days(settings: Settings, loss: float, change: int, seed: int) ->
         yield day, signals.performance(trigger, "champion", measured)
 
 
+def _wandering(dice: np.random.Generator, before: Floats) -> Floats:
+    """Where the means of inputs are on the next day."""
+    return np.asarray(0.8 * before + WANDERING * 0.6 * dice.normal(size=before.shape))
+
+
+@cache
+def days_hang_together(edges: tuple[float, ...], length: int) -> float:
+    """How much days of an input do in runs of ``length``, as training tells it from a reference of days."""
+    dice, mean, places = np.random.default_rng(0), np.zeros(1), []
+    for _ in range(REFERENCE_DAYS):
+        mean = _wandering(dice, mean)
+        places.append(np.searchsorted(edges, dice.normal(mean, size=ROWS)))
+    return persistence(np.concatenate(places), np.repeat(np.arange(REFERENCE_DAYS), ROWS), length)
+
+
 def drift_days(settings: Settings, size: float, change: int, seed: int) -> Iterator[tuple[int, Signal]]:
     """Inputs of each day; from the change on, half of them are ``size`` standard deviations higher."""
     trigger, watch = settings.retrain.drift, settings.drift
@@ -178,12 +196,13 @@ def drift_days(settings: Settings, size: float, change: int, seed: int) -> Itera
     edges = np.array(profiles["f0"].edges)
     importance = dict(zip(names, np.full(FEATURES, 1 / FEATURES), strict=True))
     length = watch.window // DAY
+    hanging = dict.fromkeys(names, days_hang_together(profiles["f0"].edges, length))
     wander = np.zeros(FEATURES)
     held: list[Floats] = []
     windows: list[DriftWindow] = []
     moved = np.arange(FEATURES) % 2 == 0
     for day in range(2 * YEAR):
-        wander = 0.8 * wander + WANDERING * 0.6 * dice.normal(size=FEATURES)
+        wander = _wandering(dice, wander)
         mean = wander + (size * moved if day >= change else 0.0)
         shares = np.diff(_normal(edges[None, :] - mean[:, None]), prepend=0.0, append=1.0, axis=1)
         held = [*held, dice.multinomial(ROWS, shares).astype(float)][-length:]
@@ -193,7 +212,7 @@ def drift_days(settings: Settings, size: float, change: int, seed: int) -> Itera
         counted = {
             name: Counted(np.column_stack([stacked[n], np.zeros(length)]), 0) for n, name in enumerate(names)
         }
-        found = compare_columns(profiles, counted, importance, watch)
+        found = compare_columns(profiles, counted, importance, watch, hanging)
         drifted = tuple((c.column_name, c.importance or 0.0) for c in found.columns if c.alarm)
         windows = [*windows, DriftWindow(str(day), ROWS * length, drifted)][-trigger.of :]
         yield day, signals.drift(trigger, "champion", windows)

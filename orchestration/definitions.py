@@ -98,7 +98,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         watches=lambda spec: [skew_check(spec)],
     )
     asked = build_online_prediction_assets(learned, settings.prediction_log_dir)
-    retraining = retraining_of(project, learned, ground, catalog)
+    retraining = retraining_of(project, learned, ground, assemble)
     ages = retraining_ages(learned) | retraining.ages
     assets = dg.map_asset_specs(
         lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),

@@ -111,6 +111,11 @@ class Ahead:
                     raise self._error
         self._then(event)
 
+    def join(self) -> None:
+        """Wait until it is over: a process whose threads go on while Python ends may be aborted."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
 
 def run_graph(
     project: Project, span: Span | None, select: str | None, tags: Mapping[str, str], console: Console
@@ -138,17 +143,19 @@ def run_graph(
     console.print(f"Groundwork: {title}, {now}")
     progress = Progress(console)
     ahead = any(key.path[0] in LAYERS[1:] for key in keys)
-    listener = Ahead(partial(_prepare, project.settings), progress) if ahead else progress
+    beside = Ahead(partial(_prepare, project.settings), progress) if ahead else None
     with open_instance(project.settings) as instance, progress.shown():
         result = run_here(
             job,
             instance,
             project.settings,
-            listener,
+            beside or progress,
             span=span,
             assets=sorted(keys) if select else (),
             tags=tags,
         )
+    if beside is not None:
+        beside.join()
     summary = progress.summary()
     succeeded = result.success and not progress.blocked
     console.print(f"\n{summary}\n", markup=False)

@@ -16,7 +16,6 @@ from orchestration.asset_specs import asset_key
 from orchestration.automation import reached_partitions
 from orchestration.automation.retraining.evidence import Labels, Learnt, Watched
 from orchestration.automation.retraining.sensors import Retrained, build_retraining, newest_partitions
-from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import last_change, table_exists
 from orchestration.learning.assets import Ground, checks_hold, model_key, watches_hold
 from orchestration.learning.datasets import DatasetStore, dataset_key
@@ -39,9 +38,12 @@ class Retraining:
 
 
 def retraining_of(
-    project: Project, models: Mapping[str, ModelSpec], ground: Ground, catalog: Catalog
+    project: Project,
+    models: Mapping[str, ModelSpec],
+    ground: Ground,
+    assemble: Callable[[Project], dg.Definitions],
 ) -> Retraining:
-    """Triggers, jobs and the replay of every declared model."""
+    """Triggers, jobs and the replay of every declared model; ``assemble`` makes a project's definitions."""
 
     def checks(instance: dg.DagsterInstance, model: str) -> Mapping[str, bool | None]:
         spec = models[model]
@@ -49,8 +51,7 @@ def retraining_of(
 
     retrained = [_retrained(project, spec) for spec in models.values()]
     assets, jobs, sensors = build_retraining(retrained, project.settings, project.clock, checks)
-    watched = {model.model: model.watched for model in retrained}
-    replays, replay_jobs = build_replay(models, watched, ground, catalog)
+    replays, replay_jobs = build_replay(models, ground, project.declarations, assemble)
     ages = {model.key: model.watched.policy.age for model in retrained}
     return Retraining(
         [*assets, *replays],

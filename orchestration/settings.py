@@ -185,7 +185,7 @@ class Settings(BaseSettings):
         return self
 
     def under(self, folder: Path) -> Self:
-        """The same settings for everything that is written locally under another folder.
+        """The same settings with everything written locally under another folder, and nobody told of it.
 
         Not ``model_copy``: it would keep the places that have been looked up already.
         """
@@ -193,8 +193,11 @@ class Settings(BaseSettings):
             **{
                 **{name: getattr(self, name) for name in type(self).model_fields},
                 "data_dir": folder,
+                "environment": "local",
                 "lake_catalog_postgres": None,
                 "lake_data_path": None,
+                "dagster_postgres_url": None,
+                "online_store_redis_url": None,
                 "dataset_dir": None,
             }
         )
@@ -253,6 +256,14 @@ class Clock:
     def now(self) -> datetime:
         """The platform's present instant, in UTC."""
         return datetime.now(UTC) if self._replay_at is None else self._replay_at
+
+
+class MovingClock(Clock):
+    """A replay clock that is moved: definitions that hold it live at whatever instant it stands."""
+
+    def move(self, instant: datetime) -> None:
+        """Let it stand at an instant."""
+        self._replay_at = instant.astimezone(UTC)
 
 
 def make_clock(settings: Settings, declared: dict[str, Any] | None) -> Clock:

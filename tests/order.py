@@ -21,11 +21,13 @@ SECONDS = {
     "integration/transformation/test_dbt_events.py": 30,
     "integration/transformation/test_dbt_leaves_nothing.py": 25,
     "integration/automation/test_runs.py": 35,
+    "integration/replay/test_replay.py": 60,
     "integration/second_domain/test_second_domain.py": 25,
     "integration/point_in_time/test_dimensions.py": 20,
     "integration/point_in_time/test_feature_views.py": 30,
     "integration/datasets/test_killed_builds.py": 25,
     "integration/learning/test_model_assets.py": 20,
+    "integration/learning/test_killed_serving.py": 15,
     "integration/contracts/test_planted_defects.py": 15,
     "integration/readme/test_reading.py": 10,
 }

@@ -56,6 +56,7 @@ def run_here(
     span: Span | None = None,
     assets: Sequence[dg.AssetKey] = (),
     tags: Mapping[str, str] | None = None,
+    config: Mapping[str, Any] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run a job in this process.
 
@@ -70,6 +71,7 @@ def run_here(
         span: Partitions to run, for the assets that have some.
         assets: Assets to run; all of the job's when empty.
         tags: More tags for the run.
+        config: Its run config.
     """
     bury_dead_runs(instance, settings)
     run_id = str(uuid4())
@@ -88,6 +90,6 @@ def run_here(
             tags=run_tags,
             asset_selection=list(assets) or None,
             raise_on_error=False,
-            run_config={"loggers": {"console": {"config": {"log_level": "INFO"}}}},
+            run_config={**(config or {}), "loggers": {"console": {"config": {"log_level": "INFO"}}}},
             **partition,
         )

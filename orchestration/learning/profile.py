@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestration.learning.encoding import MatrixEncoding
+from orchestration.learning.statistics.persistence import persistence
 
 Floats = NDArray[np.float64]
 
@@ -77,6 +78,26 @@ def profile_texts(name: str, kind: str, column: pa.ChunkedArray, values: tuple[s
     return ColumnProfile(
         name, kind, len(column), int(nulls), (*named, int(sum(found.values()))), values=values
     )
+
+
+def persistence_of_inputs(
+    encoding: MatrixEncoding,
+    profiles: Mapping[str, ColumnProfile],
+    matrix: Floats,
+    days: NDArray[Any],
+    length: int,
+) -> dict[str, float]:
+    """How much the days of every column hang together, by name, over runs of ``length`` days."""
+    found = {}
+    for place, column in enumerate(encoding.columns):
+        values = matrix[:, place]
+        if column.kind == "number":
+            values = np.where(
+                np.isnan(values), np.nan, np.searchsorted(profiles[column.name].edges, values, side="left")
+            )
+        # Missing values are in a bin of their own, the first.
+        found[column.name] = persistence(np.nan_to_num(values + 1).astype(np.int64), days, length)
+    return found
 
 
 def profile_inputs(encoding: MatrixEncoding, rows: pa.Table, matrix: Floats) -> dict[str, ColumnProfile]:

@@ -7,6 +7,7 @@ does not: whether it may serve (``gate``), or when it is trained.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from orchestration.learning.artifact import Artifact, write_artifact
 from orchestration.learning.calibration import fit_calibration
 from orchestration.learning.encoding import fit_encoding
 from orchestration.learning.model import Scorer
-from orchestration.learning.profile import profile_inputs, profile_number
+from orchestration.learning.profile import persistence_of_inputs, profile_inputs, profile_number
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.splitting import (
     Window,
@@ -33,7 +34,9 @@ from orchestration.learning.splitting import (
     select,
     windows,
 )
+from orchestration.learning.statistics.gaps import calibration_gaps
 from orchestration.learning.statistics.metrics import calibration_curve, measure
+from orchestration.learning.statistics.persistence import persistence
 
 Floats = NDArray[np.float64]
 FORMAT = 1
@@ -278,6 +281,9 @@ def describe(
     matrix = scorer.encoding.matrix(parts.train.rows)
     importance = scorer.fitted.importance()
     curve = calibration_curve(evaluation.labels, scores["evaluation"])
+    profiles = profile_inputs(scorer.encoding, parts.train.rows, matrix)
+    score = profile_number("score", scores["evaluation"])
+    run = declared.monitoring.drift.window // timedelta(days=1)
     return {
         "format": FORMAT,
         "model": spec.name,
@@ -321,14 +327,21 @@ def describe(
         ),
         "learning_curve": asdict(trained.curve),
         "calibration_curve": asdict(curve),
+        "calibration_gaps": calibration_gaps(
+            evaluation.labels, scores["evaluation"], evaluation.days
+        ).as_json(),
         "profile": {
             "rows": len(matrix),
-            "features": {
-                name: found.as_json()
-                for name, found in profile_inputs(scorer.encoding, parts.train.rows, matrix).items()
-            },
-            "score": profile_number("score", scores["evaluation"]).as_json(),
+            "features": {name: found.as_json() for name, found in profiles.items()},
+            "score": score.as_json(),
             "label": float(parts.train.labels.mean()),
+            "persistence": {
+                **persistence_of_inputs(scorer.encoding, profiles, matrix, parts.train.days, run),
+                "score": persistence(
+                    np.searchsorted(score.edges, scores["evaluation"]), evaluation.days, run
+                ),
+                "label": persistence(parts.train.labels.astype(np.int64), parts.train.days, run),
+            },
         },
     }
 

@@ -91,7 +91,7 @@ def measure_drift(
     if labelled_rows is not None:
         profiles[LABEL] = reference.label
         counted |= count_columns(con, labelled_rows, day, {LABEL: reference.label})
-    return compare_columns(profiles, counted, reference.importance, watch)
+    return compare_columns(profiles, counted, reference.importance, watch, reference.persistence)
 
 
 def compare_columns(
@@ -99,10 +99,15 @@ def compare_columns(
     counted: Mapping[str, Counted],
     importance: Mapping[str, float],
     watch: DriftWatch,
+    persistence: Mapping[str, float] | None = None,
 ) -> Drifted:
     """``measure_drift`` of what is counted already; a column of which nothing was counted is left out."""
     names = [name for name, found in counted.items() if found.rows]
-    tests = {name: chi_square(reference_counts(profiles[name]), counted[name].by_day) for name in names}
+    hanging = persistence or {}
+    tests = {
+        name: chi_square(reference_counts(profiles[name]), counted[name].by_day, hanging.get(name, 1.0))
+        for name in names
+    }
     adjusted = dict(zip(names, holm([tests[name][1] for name in names]), strict=True))
     columns = [
         _column(name, profiles[name], counted[name], tests[name], adjusted[name], importance, watch)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestration.learning.statistics.bootstrap import t_quantile
+from orchestration.learning.statistics.gaps import CalibrationGaps
 from orchestration.learning.statistics.metrics import BINS, Estimate, drawn_estimate, losses, mean_gap, ratio
 from orchestration.monitoring.cells import Cells
 
@@ -57,12 +58,20 @@ def realised(
     return found
 
 
-def estimated(cells: Cells, *, confidence: float = 0.95) -> dict[str, Estimate]:
+def estimated(
+    cells: Cells, gaps: CalibrationGaps | None = None, *, confidence: float = 0.95
+) -> dict[str, Estimate]:
     """Every metric as the scores foretell it, with the interval in which the realised one then lies.
 
     By linearisation: each metric moves by so much with a row whose label is 1, and by so much if it is 0.
-    The variance is that of days, and in them that of labels which fall as the scores say. The expected
-    calibration error is 0 by assumption and left out.
+    The variance is that of days, in them that of labels which fall as the scores say, and that of scores
+    which are not quite right. The expected calibration error is 0 by assumption and left out.
+
+    Args:
+        cells: Rows with labels as the scores foretell them.
+        gaps: How far scores were from what came true; those of all rows are taken for every slice. None takes
+            scores as right, and the interval is too short.
+        confidence: Of the intervals.
     """
     if not cells.count:
         return {}
@@ -77,6 +86,9 @@ def estimated(cells: Cells, *, confidence: float = 0.95) -> dict[str, Estimate]:
         of_days = np.bincount(cells.places, weights=y1 * by1 + y0 * by0, minlength=count)
         of_labels = cells.rows * s * (1 - s) * (by1 - by0) ** 2
         variance = float((of_days**2).sum()) * count / max(count - 1, 1) + float(of_labels.sum())
+        if gaps is not None:
+            variance += gaps.mean_square(s, cells.rows * (by1 - by0), count)
+            count = min(count, gaps.days)
         found[name] = _interval(value, variance, count, confidence, most=most)
 
     if positives > 0 and positives < total:

@@ -40,7 +40,7 @@ def measure_performance(
     """Every metric of every slice."""
     found = []
     for part, told in tallies.items():
-        foretold = estimated(told.estimated, confidence=watch.confidence)
+        foretold = estimated(told.estimated, reference.gaps, confidence=watch.confidence)
         draws = 1000 if part.name == ALL else _SLICE_DRAWS
         known = realised(told.labelled, confidence=watch.confidence, draws=draws, seed=seed)
         expected = reference.expected.get(part.name, {})

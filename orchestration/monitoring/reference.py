@@ -5,13 +5,14 @@ with it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from orchestration.learning.profile import ColumnProfile
 from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
+from orchestration.learning.statistics.gaps import CalibrationGaps
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class Reference:
     train_end: datetime
     expected: Mapping[str, Mapping[str, Expected]]
     """By slice, as ``column=value``, the empty text being all rows; then by metric."""
+    persistence: Mapping[str, float] = field(default_factory=dict)
+    """How much the days of each column, the score and the label hang together; 1 where it is not told."""
+    gaps: CalibrationGaps | None = None
+    """How far its scores are from what comes true; None where its manifest has not told yet."""
 
 
 def read_reference(version: str, manifest: Mapping[str, Any]) -> Reference:
@@ -48,6 +53,7 @@ def read_reference(version: str, manifest: Mapping[str, Any]) -> Reference:
     for column, values in manifest["slices"].items():
         for value, told in values.items():
             expected[f"{column}={value}"] = _metrics(told["metrics"])
+    gaps = manifest.get("calibration_gaps")
     return Reference(
         version=version,
         features={name: ColumnProfile.from_json(told) for name, told in profile["features"].items()},
@@ -62,6 +68,8 @@ def read_reference(version: str, manifest: Mapping[str, Any]) -> Reference:
         train_start=None if train["start"] is None else datetime.fromisoformat(train["start"]),
         train_end=datetime.fromisoformat(train["end"]),
         expected=expected,
+        persistence=profile.get("persistence", {}),
+        gaps=None if gaps is None else CalibrationGaps.from_json(gaps),
     )  # fmt: skip
 
 

@@ -70,15 +70,17 @@ class DayVariance:
     dimensions: float
 
 
-def day_variance(expected: Floats, by_day: Floats) -> DayVariance:
+def day_variance(expected: Floats, by_day: Floats, persistence: float = 1.0) -> DayVariance:
     """The variance of a window's shares, from its days; never less than that of independent rows.
 
     Args:
         expected: The share of each bin, none of them 0.
         by_day: The window's counts, days by bins; at least two days.
+        persistence: By how much the variance of days in a row exceeds that of unrelated ones; the window's
+            days count as so many times fewer, at least two. A few days cannot tell that themselves.
     """
     rows, total = by_day.sum(axis=1), by_day.sum()
-    freedom, bins = len(by_day) - 1, len(expected)
+    freedom, bins = max(1.0, len(by_day) / persistence - 1), len(expected)
     moved = (by_day - rows[:, None] * by_day.sum(axis=0) / total) / total / np.sqrt(expected)
     # Days by days: as many numbers as there are days, however many bins.
     between = moved @ moved.T * (len(by_day) / freedom)
@@ -87,7 +89,7 @@ def day_variance(expected: Floats, by_day: Floats) -> DayVariance:
     return DayVariance(max(trace, (bins - 1) / total), min(dimensions, float(bins - 1)))
 
 
-def chi_square(reference: Floats, by_day: Floats) -> tuple[float, float]:
+def chi_square(reference: Floats, by_day: Floats, persistence: float = 1.0) -> tuple[float, float]:
     """Are both histograms of one distribution? The statistic, and its probability if they are.
 
     Pearson's statistic of two samples. Rows of a day share what the day was like, so what it is compared with
@@ -108,7 +110,7 @@ def chi_square(reference: Floats, by_day: Floats) -> tuple[float, float]:
     if len(by_day) < 2:
         statistic = distance / (1 / n + 1 / m)
         return statistic, float(chdtrc(bins - 1, statistic))
-    varies = day_variance(expected, by_day)
+    varies = day_variance(expected, by_day, persistence)
     ratio = distance / (varies.total * (1 + n / m))
     freedom = varies.dimensions * (len(by_day) - 1)
     return ratio * (bins - 1), float(fdtrc(varies.dimensions, freedom, ratio))

@@ -93,6 +93,10 @@ class Watcher:
         """What a version says of itself."""
         if version not in self._references:
             self._references[version] = reference_of(self.registry, self.spec, version)
+            if self._references[version].gaps is None:
+                self.log(
+                    f"{version}: its manifest has no calibration_gaps: estimates take its scores as right"
+                )
         return self._references[version]
 
     def counts(self, length: timedelta, days: int) -> Counts:

@@ -4,19 +4,19 @@ What belongs here: the asset and the job. What does not: the walk, which is impo
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from orchestration.asset_specs import SUMMARY, asset_key
 from orchestration.automation.jobs import RETRAINING
-from orchestration.automation.retraining.evidence import Watched
-from orchestration.feature_store.views import Catalog
+from orchestration.declarations import Declarations
 from orchestration.lakehouse import LakehouseResource
-from orchestration.learning.assets import TRAINING_POOL, Ground
+from orchestration.learning.assets import TRAINING_POOL, Ground, checks_hold
 from orchestration.learning.spec import ModelSpec
 from orchestration.pictures import as_markdown_image
+from orchestration.project import Project
 
 JOB = "replay"
 
@@ -27,10 +27,20 @@ def replay_key(model: str) -> dg.AssetKey:
 
 
 def build_replay(
-    models: Mapping[str, ModelSpec], watched: Mapping[str, Watched], ground: Ground, catalog: Catalog
+    models: Mapping[str, ModelSpec],
+    ground: Ground,
+    declarations: Declarations,
+    assemble: Callable[[Project], dg.Definitions],
 ) -> tuple[list[dg.AssetsDefinition], list[UnresolvedAssetJobDefinition]]:
-    """The asset of each model, and the job over all of them; no job without models."""
-    assets = [_asset(spec, watched[name], ground, catalog) for name, spec in models.items()]
+    """The asset of each model, and the job over all of them; no job without models.
+
+    Args:
+        models: The declared models.
+        ground: What they stand on.
+        declarations: What the dbt project declares.
+        assemble: Makes the definitions of a project; another process must be able to import it.
+    """
+    assets = [_asset(spec, ground, declarations, assemble) for spec in models.values()]
     if not assets:
         return [], []
     job = dg.define_asset_job(
@@ -42,10 +52,17 @@ def build_replay(
     return assets, [job]
 
 
-def _asset(spec: ModelSpec, watched: Watched, ground: Ground, catalog: Catalog) -> dg.AssetsDefinition:
+def _asset(
+    spec: ModelSpec,
+    ground: Ground,
+    declarations: Declarations,
+    assemble: Callable[[Project], dg.Definitions],
+) -> dg.AssetsDefinition:
+    training_set = asset_key(spec.table)
+
     @dg.asset(
         key=replay_key(spec.name),
-        deps=[asset_key(spec.table)],
+        deps=[training_set],
         description=f"{spec.name} trained never again, every week, every four weeks, and as its triggers "
         "decide, on recorded history: what fired when and why, and how good what served was.",
         group_name=RETRAINING,
@@ -57,10 +74,21 @@ def _asset(spec: ModelSpec, watched: Watched, ground: Ground, catalog: Catalog) 
     def replay(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
     ) -> dg.MaterializeResult[None]:
+        from orchestration.replay.fork import recorded_checks  # noqa: PLC0415
         from orchestration.replay.report import make_report  # noqa: PLC0415
-        from orchestration.replay.walk import walk  # noqa: PLC0415
+        from orchestration.replay.walk import Replayed, walk  # noqa: PLC0415
 
-        walked = walk(spec, watched, catalog, ground.settings, lakehouse, ground.code(spec), context.log.info)
+        inputs = ground.inputs(spec)
+        replayed = Replayed(
+            spec,
+            declarations,
+            ground.settings,
+            lakehouse,
+            ground.code(spec),
+            checks_hold(context.instance, inputs),
+            recorded_checks(context.instance, [key for key in inputs if key.asset_key != training_set]),
+        )
+        walked = walk(replayed, assemble, context.log.info)
         report = make_report(walked)
         place = report.write(walked.ground.settings.data_dir / "report")
 
@@ -83,6 +111,7 @@ def _asset(spec: ModelSpec, watched: Watched, ground: Ground, catalog: Catalog) 
                 ),
                 "report": dg.MetadataValue.md(re.sub(r"!\[(.*?)\]\((.*?)\)", picture, report.markdown)),
                 "file": dg.MetadataValue.path(place),
+                "data_dir": dg.MetadataValue.path(walked.live.data_dir),
                 **metadata,
             }
         )

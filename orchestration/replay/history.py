@@ -87,8 +87,8 @@ class History:
         return _utc(pc.max(self.asked).as_py())
 
     def at(self, instant: datetime) -> Cut:
-        """What could have been learnt from at an instant."""
-        known = pc.less_equal(self.known, pa.scalar(instant, _INSTANT))
+        """What could have been learnt from at an instant: what was known before it, as partitions are."""
+        known = pc.less(self.known, pa.scalar(instant, _INSTANT))
         return Cut(name_of(instant), self.rows.filter(known))
 
     def open(self, version: str) -> Cut:

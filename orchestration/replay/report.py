@@ -9,23 +9,34 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from orchestration.automation.retraining.decisions import DecisionLog
 from orchestration.automation.retraining.policy import Decision
-from orchestration.learning.model import opened
+from orchestration.lakehouse import LakehouseResource
+from orchestration.lakehouse.tables import relation
+from orchestration.learning.artifact import read_artifact
+from orchestration.learning.model import ServedModel, opened
+from orchestration.learning.predictions.scoring import prediction_ids
+from orchestration.learning.predictions.table import PREDICTIONS
 from orchestration.learning.splitting import days_of, labels_of
 from orchestration.learning.statistics.comparison import compare
 from orchestration.learning.statistics.delong import placements
 from orchestration.learning.statistics.metrics import losses
-from orchestration.replay.lanes import Week
+from orchestration.replay.live import NAME
 from orchestration.replay.plots import weeks_png
 from orchestration.replay.walk import Walked
+from orchestration.replay.weeks import Week
+from orchestration.settings import Clock
 
 Floats = NDArray[np.float64]
 
 AGAINST = "monthly"
 """The lane that all others are compared with."""
 _ERROR_RATE = 0.05
+_SCORE = "_score"
 
 
 @dataclass(frozen=True)
@@ -86,49 +97,69 @@ class Report:
 
 def make_report(walked: Walked) -> Report:
     """Score every week of every lane, and tell of it."""
-    served = {name: _served(walked, found) for name, found in walked.weeks.items()}
+    lakehouse = LakehouseResource.from_settings(walked.live)
+    with lakehouse.kept_open():
+        decisions = DecisionLog(lakehouse, Clock(datetime.now(UTC))).decisions(walked.ground.spec.name)
+        rows = _rows(walked, lakehouse)
+    served = {name: _served(walked, name, rows) for name in walked.weeks}
     lines = [_line(walked, served, name) for name in served]
-    now = datetime.now(UTC)
-    lane = walked.lanes["triggers"]
-    with lane.lakehouse.kept_open():
-        decisions = lane.decisions(now)
     pictures = {
         "log_loss.png": weeks_png("Log loss by week", _series(served, "log_loss"), _trained(served)),
         "auc.png": weeks_png("Area under the ROC curve by week", _series(served, "auc"), _trained(served)),
     }
-    return Report(lines, decisions, _markdown(walked, lines, decisions), pictures)
+    count = sum(table.num_rows for table in rows.values())
+    return Report(lines, decisions, _markdown(walked, served, lines, decisions, count), pictures)
 
 
-def _served(walked: Walked, found: Sequence[Week]) -> Served:
-    ground = walked.ground
-    spec, history = ground.spec, ground.history
-    root = ground.models
+def _rows(walked: Walked, lakehouse: LakehouseResource) -> dict[datetime, pa.Table]:
+    """The labelled rows of each week that all lanes served, with the live platform's score as ``_SCORE``."""
+    spec, history = walked.ground.spec, walked.ground.history
+    starts = set.intersection(*({week.start for week in found} for found in walked.weeks.values()))
+    spans = {week.start: week.end for week in walked.weeks[NAME] if week.start in starts}
+    if spec.spine is None:
+        return {start: history.between(start, end) for start, end in spans.items()}
+    with lakehouse.reader() as con:
+        predicted = con.execute(
+            f"select prediction_id, score from {relation(PREDICTIONS, spec.name)} where mode = 'batch'"
+        ).fetchall()
+    scores = dict(predicted)
+    found = {}
+    for start, end in spans.items():
+        rows = history.between(start, end)
+        told = pa.array([scores.get(key) for key in prediction_ids(spec, rows).to_pylist()], pa.float64())
+        # Who asked for the row before the version was trained that serves on its day is not served by it.
+        found[start] = rows.append_column(_SCORE, told).filter(pc.is_valid(told))
+    return found
+
+
+def _served(walked: Walked, name: str, rows: Mapping[datetime, pa.Table]) -> Served:
+    ground, spec = walked.ground, walked.ground.spec
+    is_live = name == NAME
+    root = (walked.live if is_live else ground.settings).models_dir
+    weeks = [week for week in walked.weeks[name] if week.start in rows]
     labels, scores, days, by_week = [], [], [], []
-    models: dict[str, object] = {}
-    for week in found:
-        rows = history.between(week.start, week.end)
-        known = labels_of(rows, spec.training_set)
-        if week.version not in models:
-            models = {week.version: _open(root, spec.name, week.version)}
-        said = models[week.version].scorer.score(rows)  # type: ignore[attr-defined]
+    models: dict[str, ServedModel] = {}
+    for week in weeks:
+        table = rows[week.start]
+        known = labels_of(table, spec.training_set)
+        if is_live and _SCORE in table.column_names:
+            said = table.column(_SCORE).to_numpy()
+        else:
+            if week.version not in models:
+                models = {week.version: opened(read_artifact(root, spec.name, week.version))}
+            said = models[week.version].scorer.score(table)
         labels.append(known)
         scores.append(said)
-        days.append(days_of(rows, spec.training_set, spec.timezone))
+        days.append(days_of(table, spec.training_set, spec.timezone))
         by_week.append((float(losses(known, said).mean()), placements(known, said).area))
     return Served(
-        found,
+        weeks,
         [loss for loss, _ in by_week],
         [area for _, area in by_week],
         np.concatenate(labels),
         np.concatenate(scores),
         np.concatenate(days),
     )
-
-
-def _open(root: Path, name: str, version: str) -> object:
-    from orchestration.learning.artifact import read_artifact  # noqa: PLC0415
-
-    return opened(read_artifact(root, name, version))
 
 
 def _line(walked: Walked, served: Mapping[str, Served], name: str) -> Line:
@@ -139,7 +170,7 @@ def _line(walked: Walked, served: Mapping[str, Served], name: str) -> Line:
     )  # fmt: skip
     return Line(
         name,
-        walked.lanes[name].plan.words,
+        walked.words[name],
         sum(week.trained is not None for week in mine.weeks),
         sum(week.promoted for week in mine.weeks),
         mine.mean_log_loss,
@@ -155,19 +186,25 @@ def _series(served: Mapping[str, Served], what: str) -> dict[str, tuple[Sequence
 
 
 def _trained(served: Mapping[str, Served]) -> list[datetime]:
-    return [week.start for week in served["triggers"].weeks if week.promoted]
+    return [week.start for week in served[NAME].weeks if week.promoted]
 
 
-def _markdown(walked: Walked, lines: Sequence[Line], decisions: Sequence[Decision]) -> str:
-    spec, found = walked.ground.spec, walked.weeks["triggers"]
-    rows = sum(walked.ground.history.between(w.start, w.end).num_rows for w in found)
+def _markdown(
+    walked: Walked,
+    served: Mapping[str, Served],
+    lines: Sequence[Line],
+    decisions: Sequence[Decision],
+    rows: int,
+) -> str:
+    spec, found = walked.ground.spec, served[NAME].weeks
     text = [
         f"# {spec.name}: the loop on recorded history",
         "",
         f"{len(found)} weeks from {found[0].start:%Y-%m-%d} to {found[-1].end:%Y-%m-%d}, {rows:,} "
-        "predictions. Every lane begins with the same first version; each later training passes the same "
-        "promotion gate. "
-        f"Gains are against training {walked.lanes[AGAINST].plan.words}, with one-sided bounds of "
+        f"labelled predictions. {walked.words[NAME].capitalize()}: the platform itself, its jobs, assets and "
+        "sensor on a clock that was moved, scored by what it predicted. The others were trained on the same "
+        "rows, by the same promotion gate. "
+        f"Gains are against training {walked.words[AGAINST]}, with one-sided bounds of "
         f"{1 - _ERROR_RATE:.0%} by drawing whole days.",
         "",
         "| trained | trainings | promoted | mean log loss | mean AUC | lower by | at least | at most |",

@@ -1,42 +1,69 @@
 """The walk: lane by lane, week by week, from the first version that serves to the end of history.
 
 Everything lies in a folder of its own. What is done is kept: a walk that was interrupted goes on where it
-was, and where nothing but triggers was declared otherwise, no model is trained that was trained before. What
-belongs here: the order of things, and where the walk was. What does not: a week (``lanes``).
+was, and where nothing but triggers was declared otherwise, no model is trained that was trained before. The
+platform's own walk goes on in a second process meanwhile. What belongs here: the order of things, and where
+the walk was. What does not: a week (``lanes``, ``live``).
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from functools import partial
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from orchestration.automation.retraining.evidence import Watched
-from orchestration.feature_store.views import Catalog
+import dagster as dg
+
+from orchestration.declarations import Declarations
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import Artifact, CorruptArtifactError, read_artifact
-from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.training import Code, train
-from orchestration.monitoring.watching import Watcher
-from orchestration.replay.history import Cut, History, ReplayError, weeks
-from orchestration.replay.lanes import Ground, Lane, Week, plans
+from orchestration.project import Project
+from orchestration.replay.beside import Beside
+from orchestration.replay.fork import recorded_tables, tables_state
+from orchestration.replay.history import History, ReplayError, weeks
+from orchestration.replay.lanes import PLANS, Ground, Lane
+from orchestration.replay.live import NAME, WORDS, Walker, unhurried
+from orchestration.replay.weeks import Week, read_weeks
 from orchestration.settings import Settings
 
 FOLDER = "replay"
+_ENDED = "ended"
 
 
 @dataclass(frozen=True)
 class Walked:
-    """What each lane did, week by week, by the lane's name."""
+    """What each lane did, week by week, and when each trained in words, by the lane's name.
+
+    ``live`` are the settings of the platform that walked as its triggers decide.
+    """
 
     ground: Ground
-    lanes: Mapping[str, Lane]
+    live: Settings
+    words: Mapping[str, str]
     weeks: Mapping[str, list[Week]]
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What is replayed: a model, what is declared around it, and where what was recorded is.
+
+    ``checks`` are the blocking checks of the model's inputs, and whether they hold; ``evaluations`` is how
+    those came out that are on what is not made anew.
+    """
+
+    spec: ModelSpec
+    declarations: Declarations
+    settings: Settings
+    lakehouse: LakehouseResource
+    code: Code
+    checks: Mapping[str, bool | None]
+    evaluations: Sequence[dg.AssetCheckEvaluation]
 
 
 class Trainer:
@@ -70,93 +97,62 @@ class Trainer:
 
 
 def walk(
-    spec: ModelSpec,
-    watched: Watched,
-    catalog: Catalog,
-    settings: Settings,
-    lakehouse: LakehouseResource,
-    code: Code,
-    log: Callable[[str], None],
+    replayed: Replayed, assemble: Callable[[Project], dg.Definitions], log: Callable[[str], None]
 ) -> Walked:
     """Walk every lane through history, as far as it has not been walked yet.
 
     Args:
-        spec: The model.
-        watched: The model as its triggers see it.
-        catalog: The features.
-        settings: The platform's; the walk works in a folder of its own under ``data_dir``.
-        lakehouse: Where the training set is.
-        code: What trains.
-        log: Takes a line for each training, and one a week.
+        replayed: What is replayed; the walk works in a folder of its own under its ``data_dir``.
+        assemble: Makes the definitions of a project.
+        log: Takes a line for each training.
 
     Raises:
-        ReplayError: The training set has no rows, or too few for any version to serve.
+        ReplayError: The training set has no rows, or too few for any version to serve; or a run failed.
     """
-    spec = _unhurried(spec)
-    history = History.read(spec, lakehouse)
+    spec, settings = replayed.spec, replayed.settings
+    spec = replace(spec, declared=unhurried(spec.declared))
+    history = History.read(spec, replayed.lakehouse)
+    spans = list(weeks(spec, history))
     own = settings.under(settings.data_dir / FOLDER / spec.name)
-    trains = [history.state, dict(code.definition)]
+    live = own.under(own.data_dir / NAME)
+    trains = [history.state, dict(replayed.code.definition)]
     judges = {"gate", "floors", "baseline", "slices", "split"}
-    judged = [*trains, spec.declared.model_dump(mode="json", include=judges)]
+    judged = [*trains, dict(replayed.checks), spec.declared.model_dump(mode="json", include=judges)]
     _begin(own.models_dir, trains)
-    trainer = Trainer(spec, history, own.models_dir, code, lambda _: None)
-    ground = Ground(spec, history, own, code, trainer, partial(_watch, spec, catalog, history), log)
-    found, lanes = dict[str, list[Week]](), dict[str, Lane]()
-    for plan in plans(spec.declared.retrain):
-        watches = spec.declared.monitoring if plan.is_watched else None
-        facts = [*judged, plan.policy.model_dump(mode="json"), watches and watches.model_dump(mode="json")]
-        _begin(own.data_dir / plan.name, facts)
-        lane = lanes[plan.name] = Lane(plan, ground, watched)
-        with lane.lakehouse.kept_open():
-            found[plan.name] = _walk_lane(lane, list(weeks(spec, history)))
-    if not found["never"]:
+    trainer = Trainer(spec, history, own.models_dir, replayed.code, lambda _: None)
+    ground = Ground(spec, history, own, replayed.code, replayed.checks, trainer, log)
+    tables = recorded_tables(spec, replayed.declarations)
+    watched = {"retrain", "monitoring", "predict"}
+    facts = [*judged, tables_state(replayed.lakehouse, tables)]
+    _begin(live.data_dir, [*facts, spec.declared.model_dump(mode="json", include=watched)])
+    walker = Walker(settings, live, spec.name, assemble, spans, replayed.evaluations)
+    found = dict[str, list[Week]]()
+    ended = live.data_dir / _ENDED
+    with nullcontext() if ended.exists() else Beside(walker.walk, log) as beside:
+        for plan in PLANS:
+            _begin(own.data_dir / plan.name, [*judged, plan.every])
+            found[plan.name] = _walk_lane(Lane(plan, ground), spans, beside)
+        if beside is not None:
+            beside.wait()
+            ended.touch()
+    found[NAME] = read_weeks(LakehouseResource.from_settings(live))
+    if not (found[NAME] and all(found.values())):
         raise ReplayError(f"{spec.name}: found no version that the gate let pass in all of history")
-    return Walked(ground, lanes, found)
+    return Walked(ground, live, {**{plan.name: plan.words for plan in PLANS}, NAME: WORDS}, found)
 
 
-def _unhurried(spec: ModelSpec) -> ModelSpec:
-    """The model without a limit of milliseconds: how busy this machine is now is no part of history."""
-    floors = spec.declared.floors.model_copy(update={"milliseconds": 1e9})
-    return replace(spec, declared=spec.declared.model_copy(update={"floors": floors}))
-
-
-def _walk_lane(lane: Lane, spans: list[tuple[datetime, datetime]]) -> list[Week]:
-    lane.prepare()
-    done = lane.done()
-    before = done[-1].start if done else None
-    for start, end in spans:
-        if before is not None and start <= before:
-            continue
-        week = lane.walk(before, start, end)
-        if week is not None:
-            done.append(week)
-            before = start
+def _walk_lane(lane: Lane, spans: Sequence[tuple[datetime, datetime]], beside: Beside | None) -> list[Week]:
+    with lane.lakehouse.kept_open():
+        done = read_weeks(lane.lakehouse)
+        for start, end in spans:
+            if done and start <= done[-1].start:
+                continue
+            week = lane.walk(done, start, end)
+            if week is not None:
+                done.append(week)
+            if beside is not None:
+                beside.relay()
     return done
-
-
-def _watch(
-    spec: ModelSpec,
-    catalog: Catalog,
-    history: History,
-    lakehouse: LakehouseResource,
-    registry: Registry,
-    before: datetime,
-    now: datetime,
-) -> None:
-    """Measure the windows that the triggers look at now: of drift those of the last days since ``before``."""
-    retrain = spec.declared.retrain
-
-    def open_dataset(name: str, version: str) -> Cut:
-        del name
-        return history.open(version)
-
-    watcher = Watcher(spec, registry, lakehouse, catalog, open_dataset, now, "replay", lambda _: None)
-    if retrain.drift is not None:
-        count = min(retrain.drift.of, round((now - before) / timedelta(days=1)))
-        days = [watcher.last_day - timedelta(days=back) for back in reversed(range(count))]
-        watcher.drift(days, together=False)
-    if retrain.performance is not None:
-        watcher.performance([watcher.last_day])
 
 
 def _begin(folder: Path, facts: list[Any]) -> None:

@@ -1,7 +1,6 @@
 """A model's triggers evaluated: evidence gathered, the policy asked, the decision written down.
 
-What belongs here: putting these together, the same for sensors and for the replay of recorded history. What
-does not: any of them.
+What belongs here: putting these together. What does not: any of them.
 """
 
 from collections.abc import Sequence

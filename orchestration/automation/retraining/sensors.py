@@ -32,6 +32,11 @@ INTERVAL_SECONDS = 60
 BY_HAND = "by hand"
 
 
+def job_name(model: str) -> str:
+    """Of a model's job, and of its sensor."""
+    return f"retrain_{model}"
+
+
 @dataclass(frozen=True)
 class Retrained:
     """What a model's job is made of.
@@ -62,7 +67,7 @@ class Retrained:
     @property
     def job(self) -> str:
         """The job's name."""
-        return f"retrain_{self.model}"
+        return job_name(self.model)
 
 
 class RetrainingConfig(dg.Config):

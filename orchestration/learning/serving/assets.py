@@ -12,7 +12,7 @@ import dagster as dg
 from orchestration.asset_specs import POOL, SUMMARY
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import model_key
-from orchestration.learning.serving.log import REFUSED
+from orchestration.learning.serving.log import waiting_segments
 from orchestration.learning.spec import ModelSpec
 from orchestration.settings import Settings
 
@@ -67,14 +67,9 @@ def _asset(spec: ModelSpec, folder: Path) -> dg.AssetsDefinition:
 
 
 def waiting(folder: Path, models: Sequence[str]) -> list[str]:
-    """The models whose log has lines that are not landed, and the newest file of each."""
-    found = []
-    for model in models:
-        there = (path for path in (folder / model).glob("*") if path.suffix != REFUSED)
-        files = sorted(path.name for path in there if path.stat().st_size)
-        if files:
-            found.append(f"{model} {files[-1]}")
-    return found
+    """The models whose log has lines that can be landed, and the newest file of each."""
+    logs = {model: waiting_segments(folder / model) for model in models}
+    return [f"{model} {files[-1].name}" for model, files in logs.items() if files]
 
 
 def build_prediction_sensor(

@@ -5,6 +5,7 @@ changed. A new champion is read and checked whole before one reference is swappe
 old one ends with it. What belongs here: that. What does not: scoring (``predictor``).
 """
 
+import atexit
 import logging
 import threading
 from collections.abc import Mapping
@@ -62,9 +63,12 @@ class Champions:
         self.look()
         self._thread = threading.Thread(target=self._follow, name="champions", daemon=True)
         self._thread.start()
+        # A thread inside DuckDB while Python ends would abort the process.
+        atexit.register(self.close)
 
     def close(self) -> None:
         """Look no more."""
+        atexit.unregister(self.close)
         self._stop.set()
         if self._thread is not None:
             self._thread.join()

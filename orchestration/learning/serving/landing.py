@@ -3,10 +3,7 @@
 What belongs here: that way. What does not: the log's files (``log``) and batches (``predictions``).
 """
 
-import fcntl
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +12,7 @@ import duckdb
 from orchestration.lakehouse import LakehouseResource
 from orchestration.lakehouse.tables import relation
 from orchestration.learning.predictions.table import PREDICTIONS, ensure_table
-from orchestration.learning.serving.log import REFUSED, WHOLE, whole_segments
+from orchestration.learning.serving.log import REFUSED, WHOLE, alone, whole_segments
 from orchestration.learning.serving.predictor import MODE, Asked
 from orchestration.learning.spec import ModelSpec
 from orchestration.sql import identifier, listing, literal
@@ -55,7 +52,7 @@ def land_predictions(lakehouse: LakehouseResource, folder: Path, spec: ModelSpec
     refused: list[str] = []
     if not log.is_dir():
         return Landed(0, 0)
-    with _alone(log):
+    with alone(log):  # Two that land a file at once would both find its predictions missing.
         files = list(whole_segments(log))
         for at in range(0, len(files), FILES_AT_ONCE):
             some = files[at : at + FILES_AT_ONCE]
@@ -78,17 +75,6 @@ def land_predictions(lakehouse: LakehouseResource, folder: Path, spec: ModelSpec
             f"they are kept: mend them and name them *{WHOLE} again: " + "; ".join(refused)
         )
     return Landed(len(files), rows)
-
-
-@contextmanager
-def _alone(log: Path) -> Iterator[None]:
-    """Two that land the same file at once would both find its predictions missing."""
-    handle = os.open(log, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _lines_of(files: list[Path], columns: Mapping[str, str]) -> str:

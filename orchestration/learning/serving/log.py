@@ -6,8 +6,8 @@ may lose. No line is held in memory. What belongs here: the files. What does not
 (``predictor``) and what becomes of it (``landing``).
 
 A file that is written to is called ``*.open`` and locked by its writer; it gets another name when it is
-large or ``SEGMENT_SECONDS`` old. One that nobody locks is what a killed process has left. One that cannot be
-landed is kept as ``*.refused``.
+large or ``SEGMENT_SECONDS`` old. One that nobody locks is what a killed process has left. One that is not
+locked yet is called ``*.new`` and has no line. One that cannot be landed is kept as ``*.refused``.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,11 +123,55 @@ class PredictionLog:
             segment.synced = size
 
 
+@contextmanager
+def alone(folder: Path, *, patient: bool = True) -> Iterator[None]:
+    """Inside it nobody else looks which files of a model's log can be landed, or lands them.
+
+    Args:
+        folder: The model's log.
+        patient: Whether to wait for whoever does.
+
+    Raises:
+        BlockingIOError: Somebody does.
+        FileNotFoundError: There is no log.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def waiting_segments(folder: Path) -> list[Path]:
+    """The files of a model's log that have lines and could be landed, oldest first; none while they are.
+
+    One that its writer holds is not among them: whoever is asked to land it would find nothing to land, and
+    not be asked again under the same name once the writer has been killed.
+    """
+    with suppress(BlockingIOError, FileNotFoundError), alone(folder, patient=False):
+        files = sorted(path for path in folder.iterdir() if path.suffix in (OPEN, WHOLE))
+        return [path for path in files if _waits(path)]
+    return []
+
+
+def _waits(path: Path) -> bool:
+    with suppress(BlockingIOError, FileNotFoundError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(file.fileno()).st_size > 0
+    return False
+
+
 def whole_segments(folder: Path) -> Iterator[Path]:
     """The files of a model's log that nobody writes to any more, oldest first.
 
-    What a killed process has left loses an unfinished last line, which nobody has got an answer for.
+    What a killed process has left loses an unfinished last line, which nobody has got an answer for; a file
+    that it had not come to lock is removed.
     """
+    for path in folder.glob(f"*{NEW}"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > SEGMENT_SECONDS:
+                path.unlink()
     for path in sorted(folder.glob(f"*{OPEN}")):
         with suppress(FileNotFoundError), path.open("r+b") as file:
             try:

@@ -19,7 +19,7 @@ DECLARED = Settings(
 
 def test_a_large_change_is_seen_within_weeks_and_nothing_before_it() -> None:
     performance, drift = CASES
-    for case, size, most in ((performance, 0.08, 21), (drift, 1.0, 10)):
+    for case, size, most in ((performance, 0.08, 21), (drift, 1.0, 15)):
         told = follow(DECLARED, case.stream, size, CHANGE + 40, CHANGE, seed=3)
         assert told.before == 0
         assert told.delay is not None

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from orchestration.learning.parameters import PARAMETERS
 from orchestration.learning.profile import ColumnProfile, profile_number
 from orchestration.learning.splitting import SplitError, days_of, newest_label, select, windows
 from orchestration.learning.training import part_rows, slices_of, threshold_of, train
+from orchestration.monitoring.reference import read_reference
 from orchestration.settings import PROJECT_DIR
 from tests.model_works import CODE, Rows, make_rows, make_spec, silent
 
@@ -55,6 +57,13 @@ def test_the_same_rows_give_the_same_artifact_and_it_gives_the_same_scores(
     assert {name for name, _ in first.manifest["importance"]} == set(model.scorer.columns)
     assert first.manifest["importance"][0][0] != "pressure__is_new"
     assert sum(share for _, share in first.manifest["importance"]) == pytest.approx(1)
+    older = {name: told for name, told in first.manifest.items() if name != "calibration_gaps"}
+    older["profile"] = {k: told for k, told in first.manifest["profile"].items() if k != "persistence"}
+    reference = read_reference("v1", first.manifest)
+    assert reference.gaps is not None
+    assert reference.gaps.days == first.manifest["split"]["evaluation"]["days"]
+    assert set(reference.persistence) == {*model.scorer.columns, "score", "label"}
+    assert read_reference("v1", older) == replace(reference, gaps=None, persistence={})
     assert not any(b"\x80" in text.encode() for text in first.files.values())
 
 

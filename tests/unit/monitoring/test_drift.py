@@ -15,6 +15,7 @@ from scipy.stats import chi2_contingency, f
 
 from orchestration.declarations import DriftWatch
 from orchestration.learning.profile import ColumnProfile, profile_number, profile_texts
+from orchestration.learning.statistics.persistence import persistence
 from orchestration.monitoring.counting import Counted, count_columns, day_sql, reference_counts
 from orchestration.monitoring.drift import compare_columns
 from orchestration.monitoring.shift import (
@@ -224,6 +225,60 @@ def test_a_window_of_no_drift_alarms_as_seldom_as_declared() -> None:
         large += any(column.psi >= WATCH.psi for column in found.columns)
     assert large > 60
     assert alarms <= 4
+
+
+def lasting(dice: np.random.Generator, columns: int, days: int, rows: int, rho: float) -> Floats:
+    """Columns by days by rows of which half the variance is the day's, and that goes on by ``rho``."""
+    weather = dice.normal(size=(columns, days, 1))
+    for n in range(1, days):
+        weather[:, n] = rho * weather[:, n - 1] + (1 - rho**2) ** 0.5 * weather[:, n]
+    return np.asarray((weather + dice.normal(size=(columns, days, rows))) * 0.5**0.5)
+
+
+def test_days_in_a_row_vary_more_the_more_they_hang_together() -> None:
+    dice = np.random.default_rng(2)
+    days = np.repeat(np.arange(3000), 40)
+    for rho in (0.0, 0.6):
+        values = lasting(dice, 1, 3000, 40, rho).ravel()
+        places = (values > 0).astype(np.int64)
+        # By the definition: means of runs of ten days, beside means of ten days drawn at random.
+        by_day = places.reshape(3000, 40).mean(axis=1)
+        ratio = 10 * np.var(np.convolve(by_day, np.ones(10) / 10, "valid")) / np.var(by_day)
+        assert persistence(places, days, 10) == pytest.approx(max(1.0, float(ratio)), rel=0.1)
+    assert persistence(places, 0 * days, 10) == 1
+    assert persistence(0 * places, days, 10) == 1
+
+
+def test_days_that_hang_together_alarm_more_seldom_once_that_is_known() -> None:
+    dice = np.random.default_rng(7)
+    columns, rows, days = 20, 60, 14
+    whole = lasting(dice, columns, 200, rows, 0.5)
+    profiles = {str(n): profile_number(str(n), values.ravel()) for n, values in enumerate(whole)}
+    edges = {name: np.array(p.edges) for name, p in profiles.items()}
+    numbers = np.repeat(np.arange(200), rows)
+    hanging = {
+        name: persistence(np.searchsorted(edges[name], whole[int(name)].ravel()), numbers, days)
+        for name in profiles
+    }
+    before = after = found = 0
+    for moved in (0.0, 2.0):
+        for _ in range(60):
+            window = lasting(dice, columns, days, rows, 0.5)
+            window[0] += moved
+            counts = {}
+            for name in profiles:
+                bins = np.searchsorted(edges[name], window[int(name)])
+                by_day = np.array([np.bincount(d, minlength=len(edges[name]) + 1) for d in bins])
+                counts[name] = Counted(np.column_stack([by_day, np.zeros(days)]), 0)
+            told = compare_columns(profiles, counts, {}, WATCH, hanging).names
+            if moved:
+                found += "0" in told
+            else:
+                after += bool(told)
+                before += bool(compare_columns(profiles, counts, {}, WATCH).names)
+    assert before > 12
+    assert after <= before / 4
+    assert found > 30
 
 
 def sample(dice: np.random.Generator, days: int, slope: float) -> Sample:

@@ -1,5 +1,6 @@
 """Performance from cells is that of the rows; what scores foretell comes true; groups are compared with others."""
 
+import json
 from collections.abc import Sequence
 
 import duckdb
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from orchestration.declarations import BiasWatch, PerformanceWatch
+from orchestration.learning.calibration import fit_calibration
+from orchestration.learning.statistics.gaps import CalibrationGaps, calibration_gaps
 from orchestration.learning.statistics.metrics import Estimate, measure
 from orchestration.monitoring.bias import measure_bias
 from orchestration.monitoring.cells import MANY, Cells, Slice, Tally, tally
@@ -115,6 +118,66 @@ def test_the_realised_metric_lies_in_the_estimates_interval_as_often_as_that_say
             inside.setdefault(metric, []).append(estimate.low <= known[metric].value <= estimate.high)
     assert set(inside) == {"auc", "log_loss", "brier", "precision", "recall"}
     assert all(np.mean(hits) >= 0.9 for hits in inside.values()), {m: np.mean(h) for m, h in inside.items()}
+
+
+def test_gaps_are_by_hand_means_by_bin_with_the_covariance_of_days() -> None:
+    scores = np.tile([0.2, 0.8], 60)
+    days = np.repeat(np.arange(30), 4)
+    labels = np.random.default_rng(1).random(120) < scores
+    gaps = calibration_gaps(1.0 * labels, scores, days)
+    assert (gaps.bounds, gaps.days) == ((0.2,), 30)
+    by_day = (1.0 * labels - scores).reshape(30, 2, 2).mean(axis=1)
+    assert gaps.mean == pytest.approx(by_day.mean(axis=0))
+    assert gaps.noise == pytest.approx([0.16 / 60] * 2)
+    left = by_day - by_day.mean(axis=0)
+    near = sum(
+        (1 - abs(k) / 4) * np.roll(np.pad(left, ((3, 3), (0, 0))), k, axis=0)[3:33] for k in range(-3, 4)
+    )
+    kept = 30 - (30 + 2 * (0.75 * 29 + 0.5 * 28 + 0.25 * 27)) / 30
+    assert np.array(gaps.covariance) == pytest.approx(left.T @ near / 30 / kept)
+    moves = np.array([0.5, 0.25])
+    error = float(moves @ np.array(gaps.covariance) @ moves)
+    leaning = max(0.0, error - 0.16 / 60 * (0.25 + 0.0625)) * 30 / 10
+    by_hand = float(moves @ by_day.mean(axis=0)) ** 2 + error + leaning
+    assert gaps.mean_square(np.array([0.1, 0.9]), moves, 10) == pytest.approx(by_hand)
+    assert CalibrationGaps.from_json(json.loads(json.dumps(gaps.as_json()))) == gaps
+
+
+def test_scores_that_were_made_right_by_few_days_are_right_as_often_as_the_estimates_interval_says() -> None:
+    """Days lean, so that three weeks calibrate imperfectly, and two weeks are not like those."""
+    dice = np.random.default_rng(3)
+    inside: dict[tuple[str, bool], list[bool]] = {}
+    for _ in range(100):
+        days = np.repeat(np.arange(21 + 28 + 14), 100)
+        odds = np.round(dice.normal(-1, 1, len(days)) + dice.normal(0, 0.3, 63)[days], 1)
+        labels = dice.random(len(days)) < 1 / (1 + np.exp(-odds - dice.normal(0, 0.4, 63)[days]))
+        raw = 1 / (1 + np.exp(-odds))
+        first, window = days < 21, days >= 49
+        scores = fit_calibration("platt", 1.0 * labels[first], raw[first]).apply(raw)
+        between = ~first & ~window
+        gaps = calibration_gaps(1.0 * labels[between], scores[between], days[between])
+        y, s, day = labels[window], scores[window], days[window]
+        known = realised(Cells(day, s, s >= 0.4, 1.0 * y, 1.0 * ~y), draws=2)
+        foretold = Cells(day, s, s >= 0.4, s, 1 - s)
+        sure, unsure = estimated(foretold), estimated(foretold, gaps)
+        for metric in sure:
+            assert sure[metric].value == unsure[metric].value
+            for told_of, found in ((False, sure[metric]), (True, unsure[metric])):
+                assert found.low is not None
+                assert found.high is not None
+                hit = found.low <= known[metric].value <= found.high
+                inside.setdefault((metric, told_of), []).append(hit)
+    covered = {key: float(np.mean(hits)) for key, hits in inside.items()}
+    assert all(share >= 0.93 for (_, told_of), share in covered.items() if told_of), covered
+    assert covered["log_loss", False] < 0.9, covered
+    assert covered["precision", False] < 0.9, covered
+
+
+def test_gaps_of_a_single_day_give_no_interval() -> None:
+    cells = Cells(np.array([0, 1]), np.array([0.2, 0.6]), np.array([False, True]), np.ones(2), np.ones(2))
+    gaps = calibration_gaps(np.array([0.0, 1.0]), np.array([0.2, 0.6]), np.array([4, 4]))
+    assert estimated(cells)["log_loss"].low is not None
+    assert estimated(cells, gaps)["log_loss"].low is None
 
 
 def performance(

@@ -1,0 +1,93 @@
+"""What a replay begins with: a data folder of its own with the features, and the checks on them, as recorded.
+
+Each row of a feature view tells since when it was known, so the features of the whole of history are those
+that were there at any instant of it. What belongs here: copying. What does not: the walk (``live``).
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+
+import dagster as dg
+import duckdb
+
+from orchestration.declarations import Declarations, Table
+from orchestration.lakehouse import LAKE, LakehouseResource, last_change, table_exists
+from orchestration.lakehouse.tables import relation
+from orchestration.learning.spec import ModelSpec
+from orchestration.replay.history import ReplayError
+from orchestration.sql import identifier
+
+_BATCH_ROWS = 122_880
+
+
+def recorded_tables(spec: ModelSpec, declarations: Declarations) -> list[Table]:
+    """What a model's training set and its predictions are made from, without what was landed."""
+    found = {t.unique_id: t for t in declarations.ancestors(spec.table.unique_id)}
+    if spec.spine is not None:
+        found[spec.spine.table.unique_id] = spec.spine.table
+    beside = spec.table.upstream
+    return [t for name, t in found.items() if t.layer != "raw" or name in beside]
+
+
+def tables_state(lakehouse: LakehouseResource, tables: Iterable[Table]) -> dict[str, int]:
+    """The snapshot that changed each table last.
+
+    Raises:
+        ReplayError: One is not there.
+    """
+    with lakehouse.reader() as con:
+        missing = [t.name for t in tables if not table_exists(con, t.schema, t.name)]
+        if missing:
+            raise ReplayError(f"found no {', '.join(missing)}, expected a finished run")
+        return {t.unique_id: last_change(con, t.schema, t.name) for t in tables}
+
+
+def copy_tables(source: LakehouseResource, target: LakehouseResource, tables: Iterable[Table]) -> None:
+    """Copy tables from a lakehouse to another, each in a transaction; one that is there stays."""
+    with source.reader() as read, closing(target.open()) as write:
+        for table in tables:
+            if not table_exists(write, table.schema, table.name):
+                rows = read.execute(f"select * from {relation(table.schema, table.name)}")
+                _create(write, table, rows.to_arrow_reader(_BATCH_ROWS))
+
+
+def _create(con: duckdb.DuckDBPyConnection, table: Table, rows: object) -> None:
+    con.execute(f"create schema if not exists {LAKE}.{identifier(table.schema)}")
+    con.register("_recorded", rows)
+    try:
+        con.execute(f"create table {relation(table.schema, table.name)} as select * from _recorded")
+    finally:
+        con.unregister("_recorded")
+
+
+def recorded_checks(
+    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
+) -> list[dg.AssetCheckEvaluation]:
+    """How checks last came out, of those that were ever evaluated."""
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    evaluations = []
+    for key in sorted(found, key=str):
+        event = found[key].event
+        if event is not None and event.asset_check_evaluation is not None:
+            told = event.asset_check_evaluation
+            evaluations.append(
+                dg.AssetCheckEvaluation(
+                    asset_key=key.asset_key,
+                    check_name=key.name,
+                    passed=told.passed,
+                    metadata=told.metadata,
+                    severity=told.severity,
+                    description=told.description,
+                )
+            )
+    return evaluations
+
+
+def report_checks(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation]) -> None:
+    """Let an instance know how checks came out elsewhere; one that it knows of already stays."""
+    known = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [e.asset_check_key for e in evaluations]
+    )
+    for evaluation in evaluations:
+        if evaluation.asset_check_key not in known:
+            instance.report_runless_asset_event(evaluation)
