@@ -22,7 +22,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.profile import ColumnProfile, profile_number, profile_texts
 from orchestration.monitoring.bias import measure_bias
 from orchestration.monitoring.cells import tally
-from orchestration.monitoring.drift import measure_drift
+from orchestration.monitoring.drift import compare_drift, count_drift
 from orchestration.monitoring.performance import measure_performance
 from orchestration.monitoring.reference import Expected, Reference
 from orchestration.monitoring.together import read_sample, sample_sql, tell_apart
@@ -80,7 +80,8 @@ def suite(con: duckdb.DuckDBPyConnection, reference: Reference, before: pa.Table
     rows = source.of_version(window, "v1")
     lap = Lap({}, time.perf_counter())
     labels = source.labels(con, window.end, rows)
-    drifted = measure_drift(con, reference, DriftWatch(), rows, source.day, source.with_labels(rows, labels))
+    counted = count_drift(con, reference, rows, source.day, source.with_labels(rows, labels))
+    drifted = compare_drift(reference, counted, DriftWatch())
     lap("drift")
     assert drifted.names == ["f0"], drifted.names
     limit, total = DriftWatch().together_rows, drifted.columns[0].rows

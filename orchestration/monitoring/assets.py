@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from orchestration.monitoring.watching import DriftFound, Watcher
 
 GROUP = "monitoring"
-PARTS = ("drift", "performance", "bias", "skew")
-"""What is watched of a model, an asset each."""
 NO_DRIFT, NO_DRIFT_TOGETHER = "no_drift", "no_drift_together"
 ESTIMATED, REALISED = "estimated_as_expected", "realised_as_expected"
 GROUPS_ALIKE = "groups_alike"

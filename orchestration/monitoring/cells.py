@@ -7,6 +7,7 @@ its rows. What belongs here: making cells. What does not: metrics (``metrics``).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 
 import duckdb
@@ -24,11 +25,12 @@ MANY = 4096
 _UNIT = 2**40
 """Scores are added up as whole numbers of this part: sums of doubles depend on their order."""
 ALL = ""
+_EPOCH = date(1970, 1, 1)
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Rows of equal day, score and decision, an item a cell; days are numbers that are equal for one day.
+    """Rows of equal day, score and decision, an item a cell; days are counted from 1970 on.
 
     ``positives`` and ``negatives`` are rows with a label, or, where labels are estimated, the expected number
     of rows: they need not be whole.
@@ -60,6 +62,14 @@ class Cells:
         """Days."""
         return int(self.places.max()) + 1 if len(self.days) else 0
 
+    def between(self, first: date, last: date) -> "Cells":
+        """The cells of the days from ``first`` to ``last``, both included."""
+        inside = (self.days >= (first - _EPOCH).days) & (self.days <= (last - _EPOCH).days)
+        return Cells(
+            self.days[inside], self.scores[inside], self.decided[inside], self.positives[inside],
+            self.negatives[inside],
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Tally:
@@ -73,6 +83,10 @@ class Tally:
         """All rows."""
         return self.estimated.count
 
+    def between(self, first: date, last: date) -> "Tally":
+        """The cells of the days from ``first`` to ``last``, both included."""
+        return Tally(self.labelled.between(first, last), self.estimated.between(first, last))
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -85,6 +99,11 @@ class Slice:
     def name(self) -> str:
         """``column=value``, or the empty text for all rows."""
         return ALL if not self.column else f"{self.column}={'null' if self.value is None else self.value}"
+
+
+def has_many_scores(con: duckdb.DuckDBPyConnection, rows: str) -> bool:
+    """Whether the cells of a relation of predictions are parts of the score's range."""
+    return bool(con.execute(f"select approx_count_distinct(score) from {rows}").fetchall()[0][0] >= MANY)
 
 
 def tally(
@@ -102,7 +121,7 @@ def tally(
     Returns:
         The slices, all rows first, then by column and value; none without rows.
     """
-    many = con.execute(f"select approx_count_distinct(score) from {rows}").fetchall()[0][0] >= MANY
+    many = has_many_scores(con, rows)
     key = f"least(floor(score * {MANY}), {MANY - 1})" if many else "score"
     told = (
         f"sum(round(score * {_UNIT})::hugeint)::double / {_UNIT} / count(*)" if many else "any_value(score)"

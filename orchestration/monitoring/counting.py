@@ -4,8 +4,10 @@ What belongs here: the histograms of a window, counted by the bins of the model'
 not: how far they are from it (``shift``, ``drift``).
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import duckdb
@@ -43,6 +45,19 @@ class Counted:
         return int(self.by_day[:, -1].sum())
 
 
+@dataclass(frozen=True)
+class CountedDays(Counted):
+    """The same with the day of each line, so that a part of the days can be looked at."""
+
+    days: tuple[date, ...]
+    outside_by_day: tuple[int, ...]
+
+    def between(self, first: date, last: date) -> Counted:
+        """The days from ``first`` to ``last``, both included."""
+        inside = slice(bisect_left(self.days, first), bisect_right(self.days, last))
+        return Counted(self.by_day[inside], sum(self.outside_by_day[inside]))
+
+
 def reference_counts(profile: ColumnProfile) -> Floats:
     """The profile's counts, and last that of null."""
     return np.array([*profile.counts, profile.nulls], dtype=np.float64)
@@ -55,7 +70,7 @@ def day_sql(instant: str, timezone: str) -> str:
 
 def count_columns(
     con: duckdb.DuckDBPyConnection, rows: str, day: str, profiles: Mapping[str, ColumnProfile]
-) -> dict[str, Counted]:
+) -> dict[str, CountedDays]:
     """Every column counted by its profile's bins, in one scan.
 
     Args:
@@ -77,15 +92,15 @@ def count_columns(
         f"select day, count(*), {counts} from (select {day} as day, {values} from {rows}) group by day "
         "order by day"
     ).fetchall()
+    days = tuple(row[0] for row in found)
     counted, place = {}, 2
     for part in parts:
         width = len(part.aggregates("v"))
         told = [part.read(int(row[1]), row[place : place + width]) for row in found]
         bins = len(part.profile.counts) + 1
-        counted[part.name] = Counted(
-            np.array([line for line, _ in told], dtype=np.float64).reshape(len(told), bins),
-            sum(outside for _, outside in told),
-        )
+        outside = tuple(count for _, count in told)
+        lines = np.array([line for line, _ in told], dtype=np.float64).reshape(len(told), bins)
+        counted[part.name] = CountedDays(lines, sum(outside), days, outside)
         place += width
     return counted
 

@@ -14,7 +14,7 @@ import duckdb
 
 from orchestration.declarations import DriftWatch
 from orchestration.learning.profile import ColumnProfile
-from orchestration.monitoring.counting import SCORE, Counted, count_columns, reference_counts
+from orchestration.monitoring.counting import SCORE, Counted, CountedDays, count_columns, reference_counts
 from orchestration.monitoring.reference import Reference
 from orchestration.monitoring.shift import chi_square, holm, jensen_shannon, population_stability_index
 
@@ -68,29 +68,31 @@ class Drifted:
         return others or self.importance >= self.watch.importance
 
 
-def measure_drift(
+def count_drift(
     con: duckdb.DuckDBPyConnection,
     reference: Reference,
-    watch: DriftWatch,
     rows: str,
     day: str,
     labelled_rows: str | None = None,
-) -> Drifted:
-    """Compare every input, the score and the label of a window with a version's own.
+) -> dict[str, CountedDays]:
+    """Count every input, the score and the label by the bins of a version's own.
 
     Args:
         con: A connection.
         reference: The version.
-        watch: What is declared of drift.
         rows: A relation with the inputs and ``score``.
         day: SQL of the day of a row.
         labelled_rows: A relation of those rows whose label is known, with ``label``; None for no label.
     """
-    profiles: dict[str, ColumnProfile] = {**reference.features, SCORE: reference.score}
-    counted = count_columns(con, rows, day, profiles)
+    counted = count_columns(con, rows, day, {**reference.features, SCORE: reference.score})
     if labelled_rows is not None:
-        profiles[LABEL] = reference.label
         counted |= count_columns(con, labelled_rows, day, {LABEL: reference.label})
+    return counted
+
+
+def compare_drift(reference: Reference, counted: Mapping[str, Counted], watch: DriftWatch) -> Drifted:
+    """What ``count_drift`` has counted of a window, beside a version's own."""
+    profiles = {**reference.features, SCORE: reference.score, LABEL: reference.label}
     return compare_columns(profiles, counted, reference.importance, watch, reference.persistence)
 
 
@@ -101,7 +103,7 @@ def compare_columns(
     watch: DriftWatch,
     persistence: Mapping[str, float] | None = None,
 ) -> Drifted:
-    """``measure_drift`` of what is counted already; a column of which nothing was counted is left out."""
+    """The columns of a window beside their profiles; one of which nothing was counted is left out."""
     names = [name for name, found in counted.items() if found.rows]
     hanging = persistence or {}
     tests = {

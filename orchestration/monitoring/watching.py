@@ -23,9 +23,9 @@ from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.statistics.metrics import Estimate
 from orchestration.monitoring.bias import Bias, measure_bias
-from orchestration.monitoring.cells import Slice, Tally, tally
-from orchestration.monitoring.counting import day_sql
-from orchestration.monitoring.drift import Drifted, measure_drift
+from orchestration.monitoring.cells import Slice, Tally, has_many_scores, tally
+from orchestration.monitoring.counting import CountedDays, day_sql
+from orchestration.monitoring.drift import Drifted, compare_drift, count_drift
 from orchestration.monitoring.performance import Performance, measure_performance
 from orchestration.monitoring.reference import Expected, Reference, reference_of
 from orchestration.monitoring.skew import PREDICTED_AT, ColumnSkew, measure_skew, served_columns
@@ -155,7 +155,7 @@ class Watcher:
         """Measure drift of the windows that end with some days, and write it.
 
         Args:
-            days: The last day of each, in order.
+            days: The last day of each, in order; rows are counted once for all of them.
             together: Whether to ask a classifier about the last one too, which takes seconds.
 
         Returns:
@@ -163,31 +163,33 @@ class Watcher:
         """
         watch = self.spec.declared.monitoring.drift
         found: dict[Window, list[DriftFound]] = {}
+        whole = Window(self.window(days[0], watch.window).start, self.window(days[-1], watch.window).end)
+        counted: dict[str, Mapping[str, CountedDays]] = {}
         with self.lakehouse.reader() as con:
+            there = self.source.day_counts(con, whole, self.now)
             for day in days:
                 window = self.window(day, watch.window)
-                asked = together and day == days[-1]
-                found[window] = [self._drift(con, window, v, asked) for v in self._versions(con, window)]
+                first, found[window] = window.start.astimezone(self.spec.timezone).date(), []
+                for version in within(there, day, watch.window):
+                    if version not in counted:
+                        counted[version] = self._counted(con, whole, version)
+                    part = {name: column.between(first, day) for name, column in counted[version].items()}
+                    drifted = compare_drift(self.reference(version), part, watch)
+                    rows = self.source.of_version(window, version)
+                    is_asked = together and day == days[-1]
+                    asked = self._together(con, self.reference(version), rows, drifted) if is_asked else None
+                    found[window].append(DriftFound(version, drifted, asked))
                 told = (f"{f.version}: {', '.join(f.drifted.names) or 'no drift'}" for f in found[window])
                 self.log(f"drift up to {day}: {'; '.join(told) or 'no predictions'}")
         self.write("drift", {w: [r for f in told for r in _drift_rows(f)] for w, told in found.items()})
         return found[window]
 
-    def _drift(
-        self, con: duckdb.DuckDBPyConnection, window: Window, version: str, together: bool
-    ) -> DriftFound:
-        reference, rows = self.reference(version), self.source.of_version(window, version)
-        labels = self.source.labels(con, self.now, rows)
-        drifted = measure_drift(
-            con,
-            reference,
-            self.spec.declared.monitoring.drift,
-            rows,
-            self.source.day,
-            self.source.with_labels(rows, labels),
-        )
-        told = self._together(con, reference, rows, drifted) if together else None
-        return DriftFound(version, drifted, told)
+    def _counted(
+        self, con: duckdb.DuckDBPyConnection, window: Window, version: str
+    ) -> Mapping[str, CountedDays]:
+        rows = self.source.of_version(window, version)
+        labelled = self.source.with_labels(rows, self.source.labels(con, self.now, rows))
+        return count_drift(con, self.reference(version), rows, self.source.day, labelled)
 
     def _versions(self, con: duckdb.DuckDBPyConnection, window: Window) -> list[str]:
         if not self.source.is_there(con):
@@ -232,26 +234,42 @@ class Watcher:
         rows = self.source.of_version(window, version)
         return tally(con, rows, self.source.day, self.source.labels(con, self.now, rows), columns)
 
+    def _whole(
+        self, con: duckdb.DuckDBPyConnection, window: Window, version: str
+    ) -> dict[Slice, Tally] | None:
+        """The cells of all windows inside one; None where a window's cells are not those of its days."""
+        if has_many_scores(con, self.source.of_version(window, version)):
+            return None
+        return self._tallies(con, window, version, self.spec.declared.slices)
+
     def performance(self, days: Sequence[date]) -> dict[str, list[Performance]]:
         """Measure performance of the windows that end with some days, and write it.
+
+        Args:
+            days: The last day of each, in order; where scores are few, rows are counted once for all of them.
 
         Returns:
             What was found of each version that predicted in the last window, the newest last.
         """
-        watch = self.spec.declared.monitoring.performance
+        watch, seed = self.spec.declared.monitoring.performance, self.spec.declared.seed
         found: dict[Window, dict[str, list[Performance]]] = {}
+        whole = Window(self.window(days[0], watch.window).start, self.window(days[-1], watch.window).end)
+        tallied: dict[str, dict[Slice, Tally] | None] = {}
         with self.lakehouse.reader() as con:
+            there = self.source.day_counts(con, whole, self.now)
             for day in days:
                 window = self.window(day, watch.window)
-                found[window] = {
-                    version: measure_performance(
-                        self._tallies(con, window, version, self.spec.declared.slices),
-                        self.reference(version),
-                        watch,
-                        self.spec.declared.seed,
-                    )
-                    for version in self._versions(con, window)
-                }
+                first, found[window] = window.start.astimezone(self.spec.timezone).date(), {}
+                for version in within(there, day, watch.window):
+                    if version not in tallied:
+                        tallied[version] = self._whole(con, whole, version)
+                    parts = tallied[version]
+                    if parts is None:
+                        told = self._tallies(con, window, version, self.spec.declared.slices)
+                    else:
+                        told = {of: part.between(first, day) for of, part in parts.items()}
+                    told = {of: part for of, part in told.items() if part.rows}
+                    found[window][version] = measure_performance(told, self.reference(version), watch, seed)
                 self.log(f"performance up to {day}: {', '.join(found[window]) or 'no predictions'}")
         self.write(
             "performance",

@@ -1,19 +1,50 @@
 """A second process that works beside this one, and tells it lines.
 
-What belongs here: starting it, taking what it tells, its end. What does not: what it does.
+What belongs here: starting it, sharing the processors with it, taking what it tells, its end. What does not:
+what it does.
 """
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Self
 
+from threadpoolctl import threadpool_limits
+
 from orchestration.replay.history import ReplayError
 
 Work = Callable[[Callable[[str], None]], None]
+_THREADS, _WAITING = "OMP_NUM_THREADS", "OMP_WAIT_POLICY"
+
+
+def share() -> int:
+    """Threads of a process that leaves room for another."""
+    return max(1, (os.cpu_count() or 1) // 2)
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Inside it this process trains by ``share()`` threads, and a process started there waits without haste.
+
+    Threads that keep a processor busy while they wait for one another make two processes slower than one
+    after the other. How many there are changes no tree.
+    """
+    wanted = {_THREADS: str(share()), _WAITING: "passive"}  # for libraries that are loaded later
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        with threadpool_limits(share()):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class Beside:
@@ -78,6 +109,7 @@ class Beside:
 
 def _do(work: Work, told: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ[_THREADS] = str(os.cpu_count() or 1)
     try:
         work(lambda line: told.send(("line", line)))
     except Exception as fault:

@@ -30,7 +30,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.predictions import outcomes_key, predictions_key
 from orchestration.learning.registry import Registry
 from orchestration.learning.spec import ModelSpec, build_models
-from orchestration.monitoring.assets import PARTS, monitoring_key
+from orchestration.monitoring.assets import monitoring_key
 from orchestration.project import Project, read_project
 from orchestration.replay.fork import copy_tables, recorded_tables, report_checks
 from orchestration.replay.history import ReplayError
@@ -40,6 +40,8 @@ from orchestration.settings import MovingClock, Settings
 NAME, WORDS = "triggers", "as its triggers decide"
 CLOCK_TAG = "groundwork/clock"
 """Where the platform's clock stood when a run of the replay began."""
+_WATCHED = ("drift", "performance")
+"""What the triggers look at."""
 _TOO_FEW_ROWS = "SplitError"
 
 Spans = Sequence[tuple[datetime, datetime]]
@@ -116,7 +118,7 @@ class _Live:
         self._lakehouse, self._repository, self._instance = lakehouse, repository, instance
         self._log = log
         self._registry = Registry(lakehouse, project.settings.models_dir, clock)
-        self._follows = [asset_key(spec.table), *(monitoring_key(spec, part) for part in PARTS)]
+        self._follows = [asset_key(spec.table), *(monitoring_key(spec, part) for part in _WATCHED)]
         if spec.spine is not None:
             self._follows += [predictions_key(spec), outcomes_key(spec)]
 

@@ -24,7 +24,7 @@ from orchestration.learning.artifact import Artifact, CorruptArtifactError, read
 from orchestration.learning.spec import ModelSpec
 from orchestration.learning.training import Code, train
 from orchestration.project import Project
-from orchestration.replay.beside import Beside
+from orchestration.replay.beside import Beside, share, sharing
 from orchestration.replay.fork import recorded_tables, tables_state
 from orchestration.replay.history import History, ReplayError, weeks
 from orchestration.replay.lanes import PLANS, Ground, Lane
@@ -113,7 +113,10 @@ def walk(
     spec = replace(spec, declared=unhurried(spec.declared))
     history = History.read(spec, replayed.lakehouse)
     spans = list(weeks(spec, history))
-    own = settings.under(settings.data_dir / FOLDER / spec.name)
+    threads = settings.duckdb_threads or share()
+    own = settings.model_copy(update={"duckdb_threads": threads}).under(
+        settings.data_dir / FOLDER / spec.name
+    )
     live = own.under(own.data_dir / NAME)
     trains = [history.state, dict(replayed.code.definition)]
     judges = {"gate", "floors", "baseline", "slices", "split"}
@@ -128,7 +131,7 @@ def walk(
     walker = Walker(settings, live, spec.name, assemble, spans, replayed.evaluations)
     found = dict[str, list[Week]]()
     ended = live.data_dir / _ENDED
-    with nullcontext() if ended.exists() else Beside(walker.walk, log) as beside:
+    with sharing(), nullcontext() if ended.exists() else Beside(walker.walk, log) as beside:
         for plan in PLANS:
             _begin(own.data_dir / plan.name, [*judged, plan.every])
             found[plan.name] = _walk_lane(Lane(plan, ground), spans, beside)

@@ -174,7 +174,7 @@ def check_that_all_was_predicted_and_watched(works: WaterWorks, weeks: list[Week
         assert rows == 96 * (last - first).days
         assert rows - 4 * len(weeks) <= predicted <= rows
         assert told == predicted
-        for table in ("drift", "performance", "bias"):
+        for table in ("drift", "performance"):
             ((windows,),) = con.execute(
                 f"select count(distinct window_end) from monitoring.{table}"
             ).fetchall()
