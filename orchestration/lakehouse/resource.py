@@ -43,18 +43,25 @@ def retry_on_conflict(work: Callable[[], T], timeout_seconds: float) -> T:
             pause = min(pause * 2, 2.0)
 
 
+_Shared = dict[tuple[bool, int | None], duckdb.DuckDBPyConnection]
+"""Open connections: which can only read, and of which snapshot; None is the newest state."""
+_KEPT: dict[str, _Shared] = {}
+"""What is kept open in this process from run to run, by lakehouse."""
+
+
 class LakehouseResource(DuckDBResource):
     """Connections to the lakehouse: attached as ``lake``, closed whatever happens.
 
     Built on ``DuckDBResource``, so whatever takes one takes this. ``get_connection`` gives a
     read-write connection; ``reader`` one that cannot write. The steps of a run share one DuckDB for
-    writing and one for reading, opened on first use and closed when the run ends: to load the
-    extensions takes 0.2 seconds of a processor, as DuckDB checks their signatures.
+    writing, one for reading and one for each snapshot that is asked for, opened on first use and closed
+    when the run ends: to load the extensions takes 0.2 seconds of a processor, as DuckDB checks their
+    signatures.
     """
 
     database: str = ":memory:"
     settings: ResourceDependency[Settings]
-    _of_run: dict[bool, duckdb.DuckDBPyConnection] | None = PrivateAttr(default=None)
+    _of_run: _Shared | None = PrivateAttr(default=None)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "LakehouseResource":
@@ -72,33 +79,40 @@ class LakehouseResource(DuckDBResource):
 
     def setup_for_execution(self, context: InitResourceContext) -> None:
         """From now on connections share what is open, until the run ends."""
-        self._of_run = {}
+        self._of_run = _KEPT.get(self._name, {})
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:
-        """Close what the run's steps have shared."""
-        self._close_shared()
+        """Close what the run's steps have shared, but what is kept open."""
+        shared, self._of_run = self._of_run or {}, None
+        is_kept = shared is _KEPT.get(self._name)
+        # Of snapshots there are many, and none is asked for once its run is over.
+        for how in [how for how in shared if how[1] is not None or not is_kept]:
+            shared.pop(how).close()
 
-    def _close_shared(self) -> None:
-        shared, self._of_run = self._of_run, None
-        for con in (shared or {}).values():
-            con.close()
+    @property
+    def _name(self) -> str:
+        return self.attachment.attach_sql(read_only=False, snapshot=None)
 
     @contextmanager
     def kept_open(self) -> Iterator[None]:
-        """Inside it connections share what is open, as the steps of a run do."""
-        self._of_run = {}
+        """Inside it connections share what is open, as the steps of a run do, from run to run."""
+        self._of_run = _KEPT[self._name] = {}
         try:
             yield
         finally:
-            self._close_shared()
+            del _KEPT[self._name]
+            shared, self._of_run = self._of_run, None
+            for con in shared.values():
+                con.close()
 
     def open(self, *, read_only: bool = False, snapshot: int | None = None) -> duckdb.DuckDBPyConnection:
         """An open connection, a session of its own; the caller closes it."""
-        if self._of_run is None or snapshot is not None:
+        if self._of_run is None:
             return self._attached(read_only, snapshot)
-        if read_only not in self._of_run:
-            self._of_run[read_only] = self._attached(read_only, None)
-        session = self._of_run[read_only].cursor()
+        how = (read_only, snapshot)
+        if how not in self._of_run:
+            self._of_run[how] = self._attached(read_only, snapshot)
+        session = self._of_run[how].cursor()
         for statement in self.attachment.session_sql():
             session.execute(statement)
         return session

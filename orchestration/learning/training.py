@@ -105,9 +105,14 @@ class Parts:
 def part_rows(spec: ModelSpec, rows: pa.Table) -> Parts:
     """The rows of a dataset version, parted by time counted back from their newest label.
 
+    They are put in an order that is theirs: the same rows make the same trees, in whatever order they come.
+
     Raises:
         SplitError: A part has too few rows, or of one class only.
     """
+    first = spec.training_set.prediction_time
+    order = [first, *(name for name in rows.column_names if name != first)]
+    rows = rows.sort_by([(name, "ascending") for name in order])
     cutoff = newest_label(rows, spec.training_set)
     found = windows(spec.declared.split, cutoff)
 

@@ -185,3 +185,21 @@ def test_a_catalog_that_cannot_be_reached_keeps_its_password(tmp_path):
         pass
     assert "hunter2" not in str(raised.value)
     assert "*****" in str(raised.value)
+
+
+def test_what_is_kept_open_is_shared_by_every_run_in_the_process(lakehouse: LakehouseResource) -> None:
+    def threads_of_a_run() -> int:
+        run = LakehouseResource.from_settings(lakehouse.settings)
+        with dg.build_init_resource_context() as context:
+            run.setup_for_execution(context)
+            with run.get_connection() as con:
+                ((threads,),) = con.execute("select current_setting('threads')").fetchall()
+                con.execute(f"set threads = {threads + 1}")
+            run.teardown_after_execution(context)
+        return int(threads)
+
+    alone = [threads_of_a_run() for _ in range(2)]
+    with lakehouse.kept_open():
+        kept = [threads_of_a_run() for _ in range(2)]
+    assert (alone[1] - alone[0], kept[1] - kept[0]) == (0, 1)
+    assert threads_of_a_run() == alone[0]
