@@ -12,7 +12,7 @@ import pytest
 SECONDS = {
     "e2e/test_crashes.py": 240,
     "e2e/test_dagster_dev.py": 50,
-    "e2e/test_feedback_loop.py": 60,
+    "e2e/test_feedback_loop.py": 130,
     "integration/dbt_project/test_models.py": 55,
     "integration/feature_server/test_project_server.py": 15,
     "integration/feature_server/test_concurrency.py": 15,

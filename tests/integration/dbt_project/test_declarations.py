@@ -2,6 +2,9 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
+from dagster._core.definitions.automation_tick_evaluation_context import (
+    _build_run_requests_from_partitions_def_mapping,
+)
 
 from orchestration.definitions import build_definitions
 from orchestration.transformation import load_manifest
@@ -70,3 +73,16 @@ def test_the_lineage_of_every_table_is_that_of_dbts_manifest(recorded: RecordedD
         asset for asset in graph.executable_asset_keys if asset.path[0] in {k.path[0] for k in expected}
     }
     assert of_tables == set(expected)
+
+
+def test_a_run_that_automation_asks_for_has_every_check_on_its_assets(recorded: RecordedDays) -> None:
+    graph = build_definitions(recorded.settings).get_repository_def().asset_graph
+    automated = [graph.get(k) for k in graph.executable_asset_keys if graph.get(k).automation_condition]
+    assert {node.key.path[0] for node in automated} >= {"staged", "features", "predictions", "monitoring"}
+    for definition in {node.partitions_def for node in automated}:
+        nodes = [node for node in automated if node.partitions_def == definition]
+        wanted = {key for node in nodes for key in node.execution_set_entity_keys}
+        day = None if definition is None else definition.get_first_partition_key()
+        (asked,) = _build_run_requests_from_partitions_def_mapping({(definition, day): wanted}, graph, {})
+        there = {check for node in nodes for check in graph.get_check_keys_for_assets({node.key})}
+        assert asked.asset_check_keys is None or {*asked.asset_check_keys} == there
