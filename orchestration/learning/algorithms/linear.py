@@ -112,7 +112,7 @@ class _Regression:
 
 def _fit(train: Rows, validation: Rows, fitting: Fitting) -> tuple[Fitted, LearningCurve]:
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
+    from threadpoolctl import threadpool_limits  # noqa: PLC0415
 
     design = _design(train.matrix, list(fitting.columns))
     regression = LogisticRegression(
