@@ -85,6 +85,31 @@ def test_windows_are_told_of_once_and_performance_again_when_labels_come(works: 
     assert watcher.due("performance", timedelta(days=7), 31) == []
 
 
+def test_windows_measured_together_are_those_measured_one_by_one(works: Works) -> None:
+    works.predict(first_days(works.rows, PREDICTED, TRAINED))
+    days = [day(n) for n in range(60, 70)]
+    told = []
+    for parts in ([days], [[one] for one in days]):
+        for some in parts:
+            works.watcher().drift(some, together=False)
+            works.watcher().performance(some)
+        # Of each window all predictions of its days, and no others: 60 a day, of seven days at most.
+        counts = [(60 * min(n, 7),) for n in range(1, PREDICTED + 1)]
+        for table, one in (
+            ("drift", "role = 'score'"),
+            ("performance", "slice = '' and metric = 'log_loss'"),
+        ):
+            rows = f"select rows from lake.monitoring.{table} where {one} order by window_end"
+            assert works.ask(rows) == counts
+        told.append(
+            [works.ask(f"select * from lake.monitoring.{t} order by all") for t in ("drift", "performance")]
+        )
+        with works.lakehouse.transaction() as con:
+            for table in ("drift", "performance"):
+                con.execute(f"delete from lake.monitoring.{table}")
+    assert told[0] == told[1]
+
+
 def test_what_has_changed_is_found_out_and_told_with_its_evidence(works: Works) -> None:
     rows = first_days(works.rows, PREDICTED, TRAINED)
     mean = numbers(rows, "pressure__mean") - 3
