@@ -29,7 +29,7 @@ from orchestration.learning.splitting import SplitError, days_of, newest_label, 
 from orchestration.learning.training import part_rows, slices_of, threshold_of, train
 from orchestration.monitoring.reference import read_reference
 from orchestration.settings import PROJECT_DIR
-from tests.model_works import CODE, Rows, make_rows, make_spec, silent
+from tests.model_works import CODE, MODEL, Rows, make_rows, make_spec, silent
 
 ROWS = make_rows()
 
@@ -74,6 +74,17 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
             artifact, _ = train(make_spec(), Rows(ROWS), tmp_path / str(threads), CODE, silent)
             versions.add(artifact.sha256)
     assert len(versions) == 1
+
+
+def test_the_order_of_rows_changes_nothing(tmp_path: Path) -> None:
+    """Also where a part of the rows is drawn for each tree, by their places."""
+    drawing = {**MODEL["algorithm"], "parameters": {"bagging_fraction": 0.5, "bagging_freq": 1}}
+    mixed = ROWS.take(np.random.default_rng(5).permutation(len(ROWS)))
+    made = [
+        train(make_spec(algorithm=drawing), Rows(rows), tmp_path / str(n), CODE, silent)[0]
+        for n, rows in enumerate((ROWS, mixed))
+    ]
+    assert made[0].files == made[1].files
 
 
 def test_another_seed_dataset_or_row_is_another_version(tmp_path: Path) -> None:
