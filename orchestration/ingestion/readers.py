@@ -15,13 +15,12 @@ from orchestration.declarations import Table
 from orchestration.ingestion.contract import casts, check_columns, path_values
 from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
-from orchestration.ingestion.reading import Reading
+from orchestration.ingestion.reading import ROW_NUMBER, Reading
 from orchestration.sql import identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""
 
-ROW_NUMBER = "file_row_number"
 Parts = Sequence[tuple[str, str]]
 """The ``key=value`` folders of a file's path."""
 

@@ -4,12 +4,15 @@ What belongs here: when. What does not: which rows lie ahead, which each materia
 (``materialization``).
 """
 
+import time
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from orchestration.run_keys import run_key
 from orchestration.settings import Clock, Settings
 
+NAME = "online_rows_due"
 NEXT_DUE = "next_due"
 """Metadata of a materialization: when the first row becomes known that it left out."""
 INTERVAL_SECONDS = 60
@@ -18,7 +21,7 @@ INTERVAL_SECONDS = 60
 def due_request(
     instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], clock: Clock
 ) -> dg.RunRequest | None:
-    """One run of all assets that have a row due; None if none has. It is asked for once."""
+    """One run of all assets that have a row due; None if none has, or if such a run has just ended."""
     due: list[dg.AssetKey] = []
     told: list[str] = []
     for key in keys:
@@ -30,7 +33,11 @@ def due_request(
         if at.value <= clock.now().timestamp():
             due.append(key)
             told.append(f"{key.to_user_string()} {event.timestamp}")
-    return dg.RunRequest(run_key="; ".join(told), asset_selection=due) if due else None
+    if not due:
+        return None
+    # A run that failed leaves the rows due: they are asked for again, under a new key, after a pause.
+    key = run_key(instance, NAME, "; ".join(told), time.time())
+    return None if key.wait_seconds else dg.RunRequest(run_key=key.key, asset_selection=due)
 
 
 def build_due_sensor(
@@ -43,7 +50,7 @@ def build_due_sensor(
     keys = sorted((key for asset in assets for key in asset.keys), key=lambda key: key.to_user_string())
 
     @dg.sensor(
-        name="online_rows_due",
+        name=NAME,
         description="Materializes online stores when a row that lay ahead of the clock has become known.",
         target=dg.AssetSelection.assets(*keys),
         minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
