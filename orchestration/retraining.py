@@ -17,7 +17,7 @@ from orchestration.automation import reached_partitions
 from orchestration.automation.retraining.evidence import Labels, Learnt, Watched
 from orchestration.automation.retraining.sensors import Retrained, build_retraining, newest_partitions
 from orchestration.lakehouse import last_change, table_exists
-from orchestration.learning.assets import Ground, checks_hold, model_key, watches_hold
+from orchestration.learning.assets import Ground, model_key
 from orchestration.learning.datasets import DatasetStore, dataset_key
 from orchestration.learning.spec import ModelSpec
 from orchestration.model_definition import model_definition
@@ -46,8 +46,7 @@ def retraining_of(
     """Triggers, jobs and the replay of every declared model; ``assemble`` makes a project's definitions."""
 
     def checks(instance: dg.DagsterInstance, model: str) -> Mapping[str, bool | None]:
-        spec = models[model]
-        return checks_hold(instance, ground.inputs(spec)) | watches_hold(instance, ground.watches(spec))
+        return ground.verdicts(instance, models[model])
 
     retrained = [_retrained(project, spec) for spec in models.values()]
     assets, jobs, sensors = build_retraining(retrained, project.settings, project.clock, checks)

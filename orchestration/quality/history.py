@@ -14,6 +14,8 @@ import dagster as dg
 import duckdb
 
 from orchestration.asset_specs import asset_key
+from orchestration.dagster_ext import CheckHistory
+from orchestration.dagster_ext.check_state import Result
 from orchestration.lakehouse import LAKE, in_transaction, table_exists
 from orchestration.quality.contract import Contract
 
@@ -38,8 +40,6 @@ _COLUMNS = {
     "contract_sha256": "varchar",
 }
 _IDENTITY = ("layer", "table_name", "check_name", "evaluated_at", "run_id")
-_DONE = {"SUCCEEDED", "FAILED"}
-_PAGE = 200
 
 
 def check_keys(contracts: Sequence[Contract]) -> list[dg.AssetCheckKey]:
@@ -51,9 +51,9 @@ def _number(value: Any) -> float | int | None:
     return value if isinstance(value, int | float) else None
 
 
-def _row(record: Any) -> dict[str, Any] | None:
-    """The history row of an event log record; None for an evaluation that is not a contract's."""
-    found = record.event.dagster_event.asset_check_evaluation_data
+def _row(result: Result) -> dict[str, Any] | None:
+    """The history row of a result; None for one that is not a contract's."""
+    found = result.evaluation
     metadata = {name: value.value for name, value in found.metadata.items()}
     if "contract_sha256" not in metadata:
         return None
@@ -64,8 +64,8 @@ def _row(record: Any) -> dict[str, Any] | None:
         "check_name": found.check_name,
         "dimension": metadata["dimension"],
         "level": metadata["level"],
-        "evaluated_at": datetime.fromtimestamp(record.event.timestamp, UTC).isoformat(),
-        "run_id": record.run_id,
+        "evaluated_at": result.at.isoformat(),
+        "run_id": result.run_id,
         "passed": found.passed,
         "evaluated": metadata["evaluated"],
         "measured": _number(metadata.get("measured")),
@@ -75,15 +75,6 @@ def _row(record: Any) -> dict[str, Any] | None:
         "seconds": metadata["seconds"],
         "contract_sha256": metadata["contract_sha256"],
     }
-
-
-def _instant(record: Any) -> datetime | None:
-    return None if record.event is None else datetime.fromtimestamp(record.event.timestamp, UTC)
-
-
-def _reaches(page: Sequence[Any], since: datetime | None) -> bool:
-    """Whether a page of records goes back to what is known."""
-    return since is not None and any(at <= since for record in page if (at := _instant(record)) is not None)
 
 
 def new_evaluations(
@@ -98,25 +89,11 @@ def new_evaluations(
         keys: The checks.
         known: Instant of the newest known evaluation by layer, table and check.
     """
-    storage = instance.event_log_storage
-    latest = storage.get_latest_asset_check_execution_by_key(keys)
-    for key, newest in latest.items():
+    history = CheckHistory(instance)
+    for key in keys:
         layer, table = key.asset_key.path
         since = known.get((layer, table, key.name))
-        cursor = newest.id + 1
-        while True:
-            page = storage.get_asset_check_execution_history(key, limit=_PAGE, cursor=cursor)
-            fresh = [
-                record
-                for record in page
-                if record.status.value in _DONE
-                and (at := _instant(record)) is not None
-                and (since is None or at > since)
-            ]
-            yield from (row for record in fresh if (row := _row(record)) is not None)
-            if len(page) < _PAGE or _reaches(page, since):
-                break
-            cursor = page[-1].id
+        yield from (row for r in history.results_since(key, since) if (row := _row(r)) is not None)
 
 
 def known_evaluations(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], datetime]:

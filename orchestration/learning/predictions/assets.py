@@ -127,6 +127,7 @@ def _predictions(
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         from orchestration.learning.predictions.scoring import Day, predict_days  # noqa: PLC0415
 
+        ground.checks.require_publishable(context)
         window = run_window(context)
         assert window is not None, "a partitioned asset runs on partitions"
         first, days = window.start.astimezone(partition.tz).date(), list[Day]()

@@ -8,12 +8,12 @@ import dagster as dg
 import duckdb
 import pytest
 
+from orchestration.dagster_ext import GraphChecks
 from orchestration.lakehouse import LakehouseResource
 from orchestration.quality import REPORT_KEY, build_contract_checks, build_quality_report, load_contracts
 from orchestration.quality.history import HISTORY
-from orchestration.transformation.gate import blocking_by_asset, refuse_failing_inputs
 from orchestration.transformation.selection import LayerConfig
-from tests.unit.quality.town import PARTITIONS, Town, clock, write_contracts
+from tests.unit.quality.town import DAY, PARTITIONS, Town, clock, write_contracts
 
 TRIPS, CITIES, STAGED = (
     dg.AssetKey(path) for path in (["raw", "trips"], ["raw", "cities"], ["staged", "stg_trips"])
@@ -63,11 +63,12 @@ def definitions(
 
     contracts = load_contracts(town.declarations, town.settings.soda_checks_dir)
     checks = build_contract_checks(contracts, clock())
-    gates = blocking_by_asset(spec for definition in checks for spec in definition.check_specs)
+    gates = GraphChecks({TRIPS: DAY} if partitions else {})
+    gates.add(spec for definition in checks for spec in definition.check_specs)
 
     @dg.asset(key=STAGED, deps=[TRIPS, CITIES], automation_condition=blocked)
     def staging(context: dg.AssetExecutionContext, config: LayerConfig) -> None:
-        refuse_failing_inputs(context, gates, config.ignore_failed_checks)
+        gates.require_built_on_passing(context, is_ignored=config.ignore_failed_checks)
 
     return dg.Definitions(
         assets=[landing, staging, build_quality_report(contracts, town.settings, clock())],
