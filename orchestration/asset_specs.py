@@ -17,6 +17,9 @@ POOL = "lakehouse_write"
 SUMMARY = "summary"
 """Metadata of a materialization: what it says in a line."""
 
+WITHHELD = "withheld"
+"""Metadata of a result or a materialization: what was not published for want of checks, in a sentence."""
+
 KINDS: Mapping[str, frozenset[str]] = {
     "raw": frozenset({"duckdb", "parquet"}),
     "staged": frozenset({"dbt", "duckdb"}),

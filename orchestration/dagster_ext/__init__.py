@@ -2,6 +2,6 @@
 
 from orchestration.dagster_ext.check_gate import GraphChecks
 from orchestration.dagster_ext.check_history import CheckHistory
-from orchestration.dagster_ext.check_state import CheckState, OpenFailure, Status
+from orchestration.dagster_ext.check_state import CheckState, CheckStatus, OpenFailure
 
-__all__ = ["CheckHistory", "CheckState", "GraphChecks", "OpenFailure", "Status"]
+__all__ = ["CheckHistory", "CheckState", "CheckStatus", "GraphChecks", "OpenFailure"]

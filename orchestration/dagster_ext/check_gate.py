@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import dagster as dg
 
 from orchestration.dagster_ext.check_history import CheckHistory
-from orchestration.dagster_ext.check_state import CheckState, Status
+from orchestration.dagster_ext.check_state import CheckState, CheckStatus
 from orchestration.declarations import Partition
 
 _POLL_SECONDS = 0.5
@@ -68,7 +68,7 @@ class GraphChecks:
         """
         parents = _parents(context) - set(context.job_def.asset_layer.executable_asset_keys)
         states = self.not_holding(context.instance, parents, context.run_id)
-        faults = [s for s in states if not s.is_unknown and s.status is not Status.PENDING]
+        faults = [s for s in states if not s.is_unknown and s.status is not CheckStatus.PENDING]
         if not faults:
             return
         text = f"found inputs whose blocking checks do not hold, expected all passed:{_lines(faults)}"
@@ -104,7 +104,7 @@ class GraphChecks:
             faults = self.not_holding(context.instance, parents, context.run_id)
             if not faults:
                 return found
-            is_pending = all(fault.status is Status.PENDING for fault in faults)
+            is_pending = all(fault.status is CheckStatus.PENDING for fault in faults)
             if not is_pending or time.monotonic() > deadline:
                 raise dg.Failure(refusal(faults), allow_retries=False)
             time.sleep(_POLL_SECONDS)
@@ -122,8 +122,8 @@ def counted(faults: Iterable[CheckState]) -> str:
     """How many checks failed, and how many were not evaluated: ``1 failed, 2 not evaluated``."""
     failed = missing = 0
     for fault in faults:
-        failed += fault.status is Status.FAILED
-        missing += fault.status is not Status.FAILED
+        failed += fault.status is CheckStatus.FAILED
+        missing += fault.status is not CheckStatus.FAILED
     parts = [f"{count} {what}" for count, what in ((failed, "failed"), (missing, "not evaluated")) if count]
     return ", ".join(parts)
 

@@ -21,11 +21,11 @@ from orchestration.dagster_ext.check_state import (
     MATERIALIZED_UNTIL,
     WHOLE_TABLE,
     CheckState,
+    CheckStatus,
     Materialization,
     OpenFailure,
     OpenFailures,
     Result,
-    Status,
 )
 from orchestration.dagster_ext.run_builds import RunBuilds, asset_window
 from orchestration.declarations import Partition
@@ -73,9 +73,10 @@ class CheckHistory:
         """
         found: dict[str, bool | None] = {}
         for state in self.states(keys).values():
-            found[state.name] = {Status.FAILED: False, Status.NOT_EVALUATED: None}.get(state.status, True)
-            if state.status is Status.PENDING:
+            if state.status is CheckStatus.PENDING:
                 found[state.name] = None if state.settled is None else state.settled.passed_its_window
+            else:
+                found[state.name] = None if state.status is CheckStatus.NOT_EVALUATED else state.holds
         return found
 
     def last_results(
@@ -201,15 +202,15 @@ class CheckHistory:
         found = self.open_failures(key)
         failures = tuple(found.by_window.values())
         if any(f.evaluated for f in failures):
-            status = Status.FAILED
+            status = CheckStatus.FAILED
         elif failures:
-            status = Status.NOT_EVALUATED
+            status = CheckStatus.NOT_EVALUATED
         elif found.is_pending:
-            status = Status.PENDING
+            status = CheckStatus.PENDING
         elif found.settled is None:
-            status = Status.NOT_EVALUATED
+            status = CheckStatus.NOT_EVALUATED
         else:
-            status = Status.WARNED if found.settled.status is Status.WARNED else Status.PASSED
+            status = CheckStatus.WARNED if found.settled.status is CheckStatus.WARNED else CheckStatus.PASSED
         return CheckState(key, status, found.settled, failures, made is not None)
 
     def _newest_made(self, assets: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, Materialization]:

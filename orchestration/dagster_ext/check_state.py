@@ -25,7 +25,7 @@ EVALUATED = "evaluated"
 WHOLE_TABLE = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
-class Status(StrEnum):
+class CheckStatus(StrEnum):
     """How a check stands for the data that is there now."""
 
     PASSED = "passed"
@@ -98,7 +98,7 @@ class Result:
     @property
     def evaluated(self) -> bool:
         """Whether the check could be evaluated."""
-        return _plain(self.evaluation, EVALUATED) is not False
+        return _is_evaluated(self.evaluation)
 
     @property
     def warns(self) -> bool:
@@ -106,13 +106,9 @@ class Result:
         return self.evaluation.severity != dg.AssetCheckSeverity.ERROR
 
     @property
-    def status(self) -> Status:
+    def status(self) -> CheckStatus:
         """How it came out by itself."""
-        if self.evaluation.passed:
-            return Status.PASSED
-        if self.warns:
-            return Status.WARNED
-        return Status.FAILED if self.evaluated else Status.NOT_EVALUATED
+        return evaluation_status(self.evaluation)
 
     @property
     def window(self) -> Window | None:
@@ -130,14 +126,14 @@ class Result:
         found = {}
         for start, end, since, *kind in spans:
             window = Window(datetime.fromisoformat(start), datetime.fromisoformat(end))
-            evaluated = not kind or kind[0] == Status.FAILED.value
+            evaluated = not kind or kind[0] == CheckStatus.FAILED.value
             found[window] = OpenFailure(window, datetime.fromisoformat(since), evaluated, self.run_id)
         return found
 
     @property
     def passed_its_window(self) -> bool:
         """Whether its own window holds, whatever fails elsewhere."""
-        if self.status in (Status.PASSED, Status.WARNED):
+        if self.status in (CheckStatus.PASSED, CheckStatus.WARNED):
             return True
         carried = self.open_windows
         return bool(carried) and self.window not in carried
@@ -179,6 +175,19 @@ class Result:
         return made.at < (self.planned_at if self.run_id else self.at)
 
 
+def evaluation_status(evaluation: dg.AssetCheckEvaluation) -> CheckStatus:
+    """How a check came out; one that warns by declaration warns when it could not be evaluated, too."""
+    if evaluation.passed:
+        return CheckStatus.PASSED
+    if evaluation.severity != dg.AssetCheckSeverity.ERROR:
+        return CheckStatus.WARNED
+    return CheckStatus.FAILED if _is_evaluated(evaluation) else CheckStatus.NOT_EVALUATED
+
+
+def _is_evaluated(evaluation: dg.AssetCheckEvaluation) -> bool:
+    return _plain(evaluation, EVALUATED) is not False
+
+
 def _plain(evaluation: dg.AssetCheckEvaluation, name: str) -> Any:
     value = evaluation.metadata.get(name)
     return None if value is None else value.value
@@ -215,7 +224,7 @@ class OpenFailures:
                 f.window.start.isoformat(),
                 f.window.end.isoformat(),
                 f.since.isoformat(),
-                (Status.FAILED if f.evaluated else Status.NOT_EVALUATED).value,
+                (CheckStatus.FAILED if f.evaluated else CheckStatus.NOT_EVALUATED).value,
             )
             for f in sorted(self.by_window.values(), key=lambda f: f.window.start)
         ]
@@ -241,7 +250,7 @@ class CheckState:
     """
 
     key: dg.AssetCheckKey
-    status: Status
+    status: CheckStatus
     settled: Result | None
     open: tuple[OpenFailure, ...] = ()
     was_built: bool = False
@@ -249,7 +258,7 @@ class CheckState:
     @property
     def holds(self) -> bool:
         """Whether it passed, or only warned."""
-        return self.status in (Status.PASSED, Status.WARNED)
+        return self.status in (CheckStatus.PASSED, CheckStatus.WARNED)
 
     @property
     def is_unknown(self) -> bool:
@@ -266,12 +275,12 @@ class CheckState:
         """Why it does not hold, for a person; empty when it does."""
         if self.holds:
             return ""
-        if self.status is Status.PENDING:
+        if self.status is CheckStatus.PENDING:
             return "not evaluated yet: the run that built the data is in progress"
         said = ""
-        if self.settled is not None and self.settled.status in (Status.FAILED, Status.NOT_EVALUATED):
+        if self.settled is not None and not (self.settled.evaluation.passed or self.settled.warns):
             said = self.settled.evaluation.description or ""
-        if self.status is Status.FAILED:
+        if self.status is CheckStatus.FAILED:
             return f"failed: {said or OpenFailures({f.window: f for f in self.open}).description}".rstrip(
                 ": "
             )

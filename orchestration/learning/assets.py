@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import Field
 
-from orchestration.asset_specs import POOL, SUMMARY
-from orchestration.dagster_ext import GraphChecks, Status
+from orchestration.asset_specs import POOL, SUMMARY, WITHHELD
+from orchestration.dagster_ext import CheckStatus, GraphChecks
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.conditions import CONDITIONS
 from orchestration.learning.events import Event, RegistryError, Who
@@ -68,7 +68,7 @@ class Ground:
         for key, results in history.last_results(self.watches(spec)).items():
             name = f"{key.asset_key.to_user_string()}:{key.name}"
             if results and not (results[0].evaluation.passed or results[0].warns):
-                found[name] = False if results[0].status is Status.FAILED else None
+                found[name] = False if results[0].status is CheckStatus.FAILED else None
             elif results:
                 found[name] = True
         return found
@@ -267,7 +267,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
                 ),
             }
         )
-        yield from (_check_result(key, result) for result in judged.results)
+        yield from (_check_result(spec, key, result) for result in judged.results)
 
     return evaluation
 
@@ -278,16 +278,19 @@ def _in_words(judged: "Judged") -> str:
     return f"{judged.contest.challenger.model.version} {verdict}"
 
 
-def _check_result(key: dg.AssetKey, result: "GateResult") -> dg.AssetCheckResult:
+def _check_result(spec: ModelSpec, key: dg.AssetKey, result: "GateResult") -> dg.AssetCheckResult:
     # That a challenger is not good enough is an answer; that its inputs do not hold is a fault.
     fault = result.name in {"inputs_hold", "same_frozen_window"}
+    withheld = {}
+    if result.name == "inputs_hold" and not result.passed:
+        withheld[WITHHELD] = f"{spec.name} was not promoted: {result.description}"
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=result.name,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if fault else dg.AssetCheckSeverity.WARN,
         description=result.description,
-        metadata={"evidence": dg.MetadataValue.json(dict(result.evidence))},
+        metadata={"evidence": dg.MetadataValue.json(dict(result.evidence)), **withheld},
     )
 
 
@@ -307,9 +310,12 @@ def _champion(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
     ) -> dg.MaterializeResult[None]:
         registry = ground.registry(lakehouse)
-        decision, event = decide(spec.name, registry, _who(context, "The gate is open."))
+        checks = ground.verdicts(context.instance, spec, context.run_id)
+        decision, event, withheld = decide(spec.name, registry, _who(context, "The gate is open."), checks)
         context.log.info(decision)
         metadata: dict[str, Any] = {SUMMARY: decision, "decision": decision}
+        if withheld:
+            metadata[WITHHELD] = f"{spec.name} was not promoted: {withheld}"
         if event is not None:
             metadata |= {
                 "champion": event.version,
@@ -321,11 +327,20 @@ def _champion(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
     return champion
 
 
-def decide(model: str, registry: Registry, who: Who) -> tuple[str, Event | None]:
+def decide(
+    model: str, registry: Registry, who: Who, checks: Mapping[str, bool | None] | None = None
+) -> tuple[str, Event | None, str]:
     """Promote the challenger that was judged last if the gate was open to it; else keep who serves.
 
+    Args:
+        model: The model.
+        registry: Where versions and verdicts are.
+        who: Who promotes.
+        checks: Whether the blocking checks that the model depends on hold now.
+
     Returns:
-        What was decided in words, and the event by which the champion serves, if there is one.
+        What was decided in words, the event by which the champion serves, if there is one, and the checks for
+        want of which nothing was promoted.
 
     Raises:
         RegistryError: Nothing was judged, or another champion serves by now than it was compared with.
@@ -337,12 +352,16 @@ def decide(model: str, registry: Registry, who: Who) -> tuple[str, Event | None]
     if judged is None:
         raise RegistryError(f"{model}: found no judged challenger, expected its evaluation materialized")
     if serving is not None and serving.sequence > judged.sequence:
-        return f"{name} serves: what was judged last was decided on already", serving
+        return f"{name} serves: what was judged last was decided on already", serving, ""
     if serving is not None and serving.version == judged.version:
-        return f"{name} serves on: trained again, it came out the same", serving
+        return f"{name} serves on: trained again, it came out the same", serving, ""
     if not judged.detail["passed"]:
         failed = ", ".join(r["name"] for r in judged.detail["results"] if not r["passed"])
-        return f"{name} serves on: {judged.version} failed {failed}", serving
+        return f"{name} serves on: {judged.version} failed {failed}", serving, ""
+    from orchestration.learning.gate import not_holding  # noqa: PLC0415 - imports NumPy
+
+    if faults := not_holding(checks or {}):
+        return f"{name} serves on: {judged.version} is not promoted: {faults}", serving, faults
     promoted = registry.promote(
         model,
         judged.version,
@@ -350,4 +369,4 @@ def decide(model: str, registry: Registry, who: Who) -> tuple[str, Event | None]
         evidence={"judged_as": judged.sequence, "hash": judged.hash, "forced": judged.detail["forced"]},
         instead_of=judged.detail["champion"],
     )
-    return f"{promoted.version} serves, instead of {promoted.before or 'none'}", promoted
+    return f"{promoted.version} serves, instead of {promoted.before or 'none'}", promoted, ""

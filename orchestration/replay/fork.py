@@ -10,7 +10,7 @@ from contextlib import closing
 import dagster as dg
 import duckdb
 
-from orchestration.dagster_ext import CheckHistory, Status
+from orchestration.dagster_ext import CheckHistory, CheckStatus
 from orchestration.dagster_ext.check_state import EVALUATED
 from orchestration.declarations import Declarations, Table
 from orchestration.lakehouse import LAKE, LakehouseResource, last_change, table_exists
@@ -75,10 +75,10 @@ def recorded_checks(
             dg.AssetCheckEvaluation(
                 asset_key=key.asset_key,
                 check_name=key.name,
-                passed=state.status is Status.PASSED,
-                metadata={EVALUATED: state.status is not Status.NOT_EVALUATED},
+                passed=state.status is CheckStatus.PASSED,
+                metadata={EVALUATED: state.status is not CheckStatus.NOT_EVALUATED},
                 severity=dg.AssetCheckSeverity.WARN
-                if state.status is Status.WARNED
+                if state.status is CheckStatus.WARNED
                 else dg.AssetCheckSeverity.ERROR,
                 description=state.reason or found.description,
             )
