@@ -21,6 +21,7 @@ from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
 from tests.water_works import make_water_works
 
 KEY = dg.AssetKey(["online_store", "pump_pressure"])
+VIEW = dg.AssetKey(["features", "pump_pressure"])
 
 
 @pytest.fixture
@@ -177,6 +178,19 @@ def test_what_has_become_known_since_is_materialized(works):
         context = dg.build_sensor_context(instance=instance, repository_def=repository)
         return sensor.evaluate_tick(context).run_requests
 
+    graph = repository.asset_graph
+    blocking = [key for key in graph.asset_check_keys if key.asset_key == VIEW and graph.get(key).blocking]
+    assert blocking
+
+    def checked(instance, *, passed):
+        for key in blocking:
+            found = dg.AssetCheckEvaluation(VIEW, key.name, passed, {}, blocking=True)
+            instance.report_runless_asset_event(found)
+
+    def reason(instance):
+        context = dg.build_sensor_context(instance=instance, repository_def=repository)
+        return sensor.evaluate_tick(context).skip_message
+
     def materialized(instance, **metadata):
         instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata=metadata))
 
@@ -185,6 +199,13 @@ def test_what_has_become_known_since_is_materialized(works):
         materialized(instance, next_due=dg.MetadataValue.timestamp(now + timedelta(microseconds=1000)))
         assert requests(instance) == []
         materialized(instance, next_due=dg.MetadataValue.timestamp(now))
+        # Whose checks were not evaluated, or failed, is not published by the sensor either.
+        assert requests(instance) == []
+        assert reason(instance).endswith(f"online_store/pump_pressure: {len(blocking)} not evaluated")
+        checked(instance, passed=False)
+        assert requests(instance) == []
+        assert reason(instance).endswith(f"online_store/pump_pressure: {len(blocking)} failed")
+        checked(instance, passed=True)
         (first,), (again,) = requests(instance), requests(instance)
         assert first.asset_selection == [KEY]
         assert first.run_key == again.run_key
