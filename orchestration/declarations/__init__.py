@@ -4,7 +4,7 @@ What belongs here: the shape of every ``config.meta`` the platform reads, and it
 does not: what is done with a declaration (ingestion, features, quality decide that themselves).
 """
 
-from orchestration.declarations.data_types import canonical, decimal_shape
+from orchestration.declarations.data_types import TypeTree, canonical, decimal_shape, type_tree
 from orchestration.declarations.durations import parse_duration
 from orchestration.declarations.manifest import load_declarations
 from orchestration.declarations.models import (
@@ -91,9 +91,11 @@ __all__ = [
     "Table",
     "TableMeta",
     "TrainingSet",
+    "TypeTree",
     "canonical",
     "decimal_shape",
     "load_declarations",
     "parse_duration",
     "parse_strict",
+    "type_tree",
 ]
