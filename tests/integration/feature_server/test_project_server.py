@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 import subprocess
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.project import read_project
 from orchestration.serve_command import unready
 from tests.integration.feature_server.processes import running
+from tests.programs import require
 from tests.water_works import make_water_works
 
 SERVE = ("-c", "from orchestration.cli import main; main()", "serve")
@@ -142,9 +142,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(server):
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("this machine has no Chromium (package chromium)")
+    found = str(require("chromium"))
 
     def dom(url):
         """The document after its scripts have run."""
