@@ -5,7 +5,7 @@ does not: what is done with a declaration (ingestion, features, quality decide t
 """
 
 from orchestration.declarations.data_types import canonical, decimal_shape
-from orchestration.declarations.durations import parse_duration
+from orchestration.declarations.durations import in_words, parse_duration
 from orchestration.declarations.manifest import load_declarations
 from orchestration.declarations.models import (
     Algorithm,
@@ -93,6 +93,7 @@ __all__ = [
     "TrainingSet",
     "canonical",
     "decimal_shape",
+    "in_words",
     "load_declarations",
     "parse_duration",
     "parse_strict",

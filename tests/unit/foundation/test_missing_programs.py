@@ -31,7 +31,9 @@ def test_needs_nothing():
 """
 
 
-def run_without_programs(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run_without_programs(
+    folder: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """Pytest over tests that need programs, with this project's plugins, on an empty PATH."""
     (folder / "conftest.py").write_text("from tests.conftest import pytest_terminal_summary\n")
     (folder / "test_asking.py").write_text(ASKING)
@@ -46,7 +48,9 @@ def run_without_programs(folder: Path, *arguments: str, **environment: str) -> s
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
-def test_missing_programs_are_skipped_and_counted_in_one_line_at_the_end(tmp_path: Path, workers: str) -> None:
+def test_missing_programs_are_skipped_and_counted_in_one_line_at_the_end(
+    tmp_path: Path, workers: str
+) -> None:
     done = run_without_programs(tmp_path, "-n", workers)
     assert done.returncode == 0, done.stdout + done.stderr
     line, last = done.stdout.splitlines()[-2:]
