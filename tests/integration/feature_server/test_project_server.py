@@ -189,6 +189,35 @@ def test_the_terminal_lists_and_shows_features(works, monkeypatch):
         assert (wrong.exit_code, "did you mean readings_6h" in wrong.output) == (1, True)
 
 
+@pytest.mark.parametrize(("file", "right", "wrong", "fault"), [
+    ("dbt_project/models/training/low_pressure_training_set.yml", "label: is_low\n          request", "label: low\n          request",
+     "exposures.low_pressure.config.meta.model"),
+    ("soda_checks/raw/pumps.yml", "checks:\n  - row_count:", "checks:\n  - row_cuont:", "soda_checks/raw/pumps.yml"),
+    ("dbt_project/models/features/pump_pressure.yml", "- {name: readings_6h,",
+     "- {name: span, data_type: interval, description: How long.}\n      - {name: readings_6h,",
+     "models.pump_pressure.columns.span.data_type: found 'interval'"),
+], ids=["model", "contract", "online type"])  # fmt: skip
+@pytest.mark.parametrize("command", ["list", "show pump_pressure"])
+def test_a_faulty_project_lists_no_features(faulty, monkeypatch, command, file, right, wrong, fault):
+    path = faulty.root / file
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong))
+    try:
+        with environment(faulty, monkeypatch):
+            told = CliRunner().invoke(main, ["features", *command.split()])
+    finally:
+        path.write_text(text)
+    assert told.exit_code == 1, told.output
+    assert fault in told.output
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """The water works, for tests that spoil a file of it."""
+    return make_water_works(tmp_path_factory.mktemp("faulty"), days=1, duckdb_threads=1)
+
+
 def test_a_server_open_to_others_without_keys_does_not_start(works, monkeypatch):
     with environment(works, monkeypatch):
         told = CliRunner().invoke(main, ["serve", "--host", "0.0.0.0"])
