@@ -11,6 +11,7 @@ from dagster import InitResourceContext, ResourceDependency
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
+from orchestration.lakehouse import guards
 from orchestration.lakehouse.attachment import Attachment
 from orchestration.settings import Settings
 
@@ -127,6 +128,7 @@ class LakehouseResource(DuckDBResource):
                 lambda: con.execute(attachment.attach_sql(read_only=read_only, snapshot=snapshot)),
                 self.settings.lake_lock_timeout_seconds,
             )
+            self._guard(con, read_only=read_only)
             for statement in attachment.session_sql():
                 con.execute(statement)
         except duckdb.Error as error:
@@ -137,6 +139,16 @@ class LakehouseResource(DuckDBResource):
             con.close()
             raise
         return con
+
+    def _guard(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+        """See to it that the catalog holds its triggers; a reader does without what they correct."""
+        attachment, timeout = self.attachment, self.settings.lake_lock_timeout_seconds
+        if retry_on_conflict(lambda: guards.are_installed(con, attachment), timeout):
+            return
+        if read_only:
+            guards.avoid_statistics(con)
+        else:
+            retry_on_conflict(lambda: guards.install(con, attachment), timeout)
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
