@@ -9,6 +9,7 @@ They act inside the transaction of each commit, so that they cover dbt, Soda and
 - Parquet alters the values of some types: a column of such a type is refused.
 """
 
+import re
 import subprocess
 import sys
 
@@ -34,8 +35,19 @@ _STORED_AS = {
 }
 
 
+def holds_altered_type(data_type: str) -> bool:
+    """Whether a type, or one nested in it, is among ``ALTERED_TYPES``."""
+    return any(re.search(rf"\b{name}\b", data_type, re.IGNORECASE) for name in ALTERED_TYPES)
+
+
+class CatalogGuardError(Exception):
+    """The triggers could not be installed."""
+
+
 def _refusal(data_type: str) -> str:
-    return f"column type: found {data_type}, expected a type that keeps its values: {ALTERED_TYPES[data_type]}"
+    return (
+        f"column type: found {data_type}, expected a type that keeps its values: {ALTERED_TYPES[data_type]}"
+    )
 
 
 def _sqlite_triggers() -> dict[str, str]:
@@ -106,7 +118,7 @@ def install(con: duckdb.DuckDBPyConnection, attachment: Attachment) -> None:
     """Install the triggers into the attached catalog, and correct what was written without them.
 
     Raises:
-        duckdb.Error: The catalog is locked, or belongs to somebody else.
+        duckdb.Error: The catalog is locked, or belongs to another role.
     """
     con.execute(f"call {LAKE}.set_option('data_inlining_row_limit', 0)")
     if attachment.is_embedded:
@@ -137,8 +149,7 @@ def _install_in_sqlite(attachment: Attachment) -> None:
         check=False,
     )
     if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:]
-        raise duckdb.TransactionException(f"{file}: could not install the triggers: {' '.join(reason)}")
+        raise duckdb.TransactionException(f"{file}: {' '.join(done.stderr.strip().splitlines()[-1:])}")
 
 
 def _install_in_postgres(con: duckdb.DuckDBPyConnection) -> None:

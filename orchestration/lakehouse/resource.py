@@ -1,9 +1,10 @@
 """The Dagster resource that opens the lakehouse."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 import duckdb
@@ -13,9 +14,11 @@ from pydantic import PrivateAttr
 
 from orchestration.lakehouse import guards
 from orchestration.lakehouse.attachment import Attachment
+from orchestration.lakehouse.inlined import flush_inlined_rows
 from orchestration.settings import Settings
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 _CONFLICTS = ("database is locked", "transaction conflict", "could not serialize", "conflict on")
 
@@ -44,6 +47,8 @@ def retry_on_conflict(work: Callable[[], T], timeout_seconds: float) -> T:
             pause = min(pause * 2, 2.0)
 
 
+_PREPARED: set[str] = set()
+"""Catalogs that this process has seen guarded."""
 _Shared = dict[tuple[bool, int | None], duckdb.DuckDBPyConnection]
 """Open connections: which can only read, and of which snapshot; None is the newest state."""
 _KEPT: dict[str, _Shared] = {}
@@ -141,14 +146,34 @@ class LakehouseResource(DuckDBResource):
         return con
 
     def _guard(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
-        """See to it that the catalog holds its triggers; a reader does without what they correct."""
+        """Make sure that the catalog has its triggers; a reader goes without what they correct."""
         attachment, timeout = self.attachment, self.settings.lake_lock_timeout_seconds
-        if retry_on_conflict(lambda: guards.are_installed(con, attachment), timeout):
+        if not retry_on_conflict(lambda: guards.are_installed(con, attachment), timeout):
+            if read_only:
+                guards.avoid_statistics(con)
+                return
+            try:
+                retry_on_conflict(lambda: guards.install(con, attachment), timeout)
+            except duckdb.Error as error:
+                reason = attachment.without_password(str(error))
+                raise guards.CatalogGuardError(f"catalog of the lakehouse: no triggers: {reason}") from None
+            try:
+                for rows in retry_on_conflict(lambda: flush_inlined_rows(con), timeout):
+                    _LOG.warning("%s", rows)
+            except duckdb.Error as error:  # the next maintenance tries again
+                _LOG.warning("rows stay in the catalog: %s", attachment.without_password(str(error)))
+        _PREPARED.add(attachment.path)
+
+    def prepare(self) -> None:
+        """Make the lakehouse if there is none and guard its catalog, before dbt writes to it.
+
+        Raises:
+            CatalogGuardError: The triggers cannot be installed. What else fails, fails in the writer too.
+        """
+        if self.attachment.exists and self.attachment.path in _PREPARED:
             return
-        if read_only:
-            guards.avoid_statistics(con)
-        else:
-            retry_on_conflict(lambda: guards.install(con, attachment), timeout)
+        with suppress(duckdb.Error):
+            self._attached(read_only=False, snapshot=None).close()
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
