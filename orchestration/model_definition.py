@@ -1,7 +1,7 @@
 """What defines a model: hashes of its feature SQL, contracts and declarations, and versions of its training.
 
-What belongs here: one value a part, so that it can be told which one changed. What does not: what follows from
-a change (``automation.retraining``).
+What belongs here: one value a part, so that it can be told which one changed. What does not: what follows
+from a change (``automation.retraining``).
 """
 
 import ast
@@ -27,7 +27,7 @@ _SQL_KEYS = {"expression", "query", "filter", "rows_tested_query"}
 
 
 def model_definition(project: Project, spec: ModelSpec) -> dict[str, str]:
-    """``features``, ``contracts`` and ``declaration`` as 16 hex digits; ``training`` as versions of its steps."""
+    """``features``, ``contracts``, ``declaration`` as 16 hex digits, ``training`` as versions of steps."""
     tables = _tables(project, spec)
     return {
         "features": _digest([_code(project, tables), spec.schema_hash]),
@@ -83,7 +83,7 @@ def _tables(project: Project, spec: ModelSpec) -> list[Table]:
 
 
 def _code(project: Project, tables: Iterable[Table]) -> list[Any]:
-    """The code of each model, the macros of the project that it reaches, and the variables that these name."""
+    """The code of each model, the macros of the project that it reaches, the variables that these name."""
     manifest = project.manifest
     nodes, macros = manifest["nodes"], dict[str, str]()
     found: list[Any] = []
@@ -131,7 +131,7 @@ def _contracts(project: Project, tables: Iterable[Table]) -> list[Path]:
 
 
 def _declared(project: Project, spec: ModelSpec, tables: Iterable[Table]) -> list[Any]:
-    """What YAML declares of the model and of what its rows are joined from; defaults may be written or not."""
+    """What YAML declares of the model and of what its rows are joined from; defaults may be left out."""
     views = {t.name: t.meta.feature_view for t in tables if t.meta.feature_view is not None}
     delays = {t.name: t.meta.ingest.publication_delay.total_seconds() for t in tables if t.meta.ingest}
     parts = [

@@ -42,7 +42,9 @@ def infinite_words(spec: ModelSpec, rows: pa.Table, place: str) -> str:
     columns = [i.name for i in spec.inputs if has_infinite(rows.column(i.name))]
     counts = {name: int(pc.sum(pc.is_inf(rows.column(name))).as_py()) for name in columns}
     declared = {name: spec.table.column(name) for name in spec.row_keys}
-    shown = [n for n, c in declared.items() if c is not None and not c.is_classified and n in rows.column_names]
+    shown = [
+        n for n, c in declared.items() if c is not None and not c.is_classified and n in rows.column_names
+    ]
     examples = []
     for name in columns:
         inside = pc.fill_null(pc.is_inf(rows.column(name)), False)

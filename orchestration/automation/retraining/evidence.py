@@ -163,9 +163,9 @@ class Labels:
 class Watched:
     """One model as its triggers see it.
 
-    ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives each part of
-    what defines the model now, in the form of a recorded definition; ``restated`` the partitions of a dataset
-    version that are not as they were, with their rows, or None where nobody can tell.
+    ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives each part
+    of what defines the model now, in the form of a recorded definition; ``restated`` the partitions of a
+    dataset version that are not as they were, with their rows, or None where nobody can tell.
     """
 
     model: str

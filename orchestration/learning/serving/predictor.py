@@ -13,6 +13,7 @@ from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from orchestration.feature_store.online.encoding import NOT_STORED, from_micros, micros
+from orchestration.feature_store.online.keys import whole_number
 from orchestration.feature_store.online.reading import OnlineReader, OnlineResponse, RequestValueError
 from orchestration.learning.encoding import InfiniteValueError
 from orchestration.learning.infinite import infinite_inputs
@@ -116,7 +117,7 @@ class Asked:
         for name, values in columns.items():
             holds, is_whole = self._accepts[name]
             if is_whole:  # As pandas has integers in a column with nulls.
-                values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+                values = [whole_number(v) for v in values]
             found[name] = values
             for row, value in enumerate(values):
                 if value is not None and not holds(value):
