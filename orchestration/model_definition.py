@@ -117,10 +117,8 @@ def _add_macros(
 
 
 def _variables(project: Project, texts: Iterable[str]) -> dict[str, Any]:
-    file = project.settings.dbt_project_dir / "dbt_project.yml"
-    declared = (_yaml(file) or {}) if file.is_file() else {}
-    known = dict(declared.get("vars") or {})
-    known |= known.pop(declared.get("name"), None) or {}
+    known = dict(project.variables)
+    known |= known.get(project.manifest.get("metadata", {}).get("project_name")) or {}
     named = {name for text in texts for name in re.findall(r"\bvar\(\s*['\"]([^'\"]+)['\"]", text)}
     return {name: known[name] for name in sorted(named & known.keys())}
 

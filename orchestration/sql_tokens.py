@@ -23,7 +23,8 @@ _TOKENS = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-_JINJA_LAYOUT = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|\s+""")
+_JINJA_TOKENS = re.compile(r"""^\{.[-+]?|[-+]?.\}$|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\w+|\S""")
+_APART = {"(", ")", ",", ";"}
 
 
 @lru_cache(maxsize=1024)
@@ -42,13 +43,14 @@ def sql_tokens(text: str) -> tuple[str, ...]:
             space = True
             continue
         if kind == "jinja":
-            token = _JINJA_LAYOUT.sub(lambda part: part[1] or " ", token)
-        if space and tokens and "jinja" in (kind, _kind_of(tokens[-1])):
+            token = " ".join(_JINJA_TOKENS.findall(token))
+        if space and tokens and _may_join(tokens[-1], token):
             tokens.append(" ")
         tokens.append(token)
         space = False
     return tuple(tokens)
 
 
-def _kind_of(token: str) -> str:
-    return "jinja" if token.startswith(("{{", "{%")) else ""
+def _may_join(one: str, other: str) -> bool:
+    """Whether two tokens could be one without the space between them: Jinja gives any text."""
+    return any(token.startswith(("{{", "{%")) for token in (one, other)) and not {one, other} & _APART

@@ -80,7 +80,7 @@ class DatasetStore:
     def versions(self, dataset: str) -> list[str]:
         """The versions of a dataset, in no order that means anything."""
         folder = self.root / dataset
-        if not folder.is_dir():
+        if not (_NAME.match(dataset) and folder.is_dir()):
             return []
         return sorted(p.name for p in folder.iterdir() if _ID.match(p.name) and (p / MANIFEST).is_file())
 
