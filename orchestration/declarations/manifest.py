@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
+from orchestration.declarations.data_types import canonical
 from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
 from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
@@ -32,7 +33,9 @@ def _columns(node: Mapping[str, Any], file: str, key: str, faults: list[str]) ->
         if meta is not None:
             data_type = (column.get("data_type") or "").lower()
             columns.append(
-                DeclaredColumn(name, data_type, column.get("description", ""), meta.classification)
+                DeclaredColumn(
+                    name, data_type, column.get("description", ""), meta.classification, meta.timezone
+                )
             )
     if not columns:
         faults.append(f"{file}: {key}.columns: found nothing, expected every column of the table")
@@ -96,7 +99,7 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         for where, name in _named_columns(meta)
         if name not in names
     )
-    return Table(
+    table = Table(
         unique_id=node["unique_id"],
         layer=layer,
         schema=node["schema"],
@@ -108,6 +111,29 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         meta=meta,
         upstream=tuple(node.get("depends_on", {}).get("nodes", ())),
     )
+    faults.extend(_zone_faults(table, key))
+    return table
+
+
+def _zone_faults(table: Table, key: str) -> Iterator[str]:
+    """Time zones that are declared where none applies, or missing where one is needed."""
+    for column in table.columns:
+        kind = canonical(column.data_type)
+        if column.timezone is not None and not (table.meta.ingest and kind.startswith("timestamp")):
+            yield (
+                f"{table.file}: {key}.columns.{column.name}.config.meta.timezone: found "
+                f"{column.timezone!r} on a {kind}, expected it on timestamps of a source only"
+            )
+    ingest = table.meta.ingest
+    column = table.column(ingest.event_time) if ingest and ingest.event_time else None
+    if ingest is None or column is None or ingest.partition is None:
+        return
+    kind = canonical(column.data_type)
+    if kind.startswith("timestamp") and kind != "timestamptz" and table.zone_of(column.name) is None:
+        yield (
+            f"{table.file}: {key}.config.meta.ingest.timezone: found nothing, expected the time zone that "
+            f"the {kind} {column.name!r} is local to (its days are those of {ingest.partition.timezone})"
+        )
 
 
 def _folder_layer(node: Mapping[str, Any]) -> Layer | None:

@@ -8,20 +8,25 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from orchestration.declarations import Table, canonical
-from orchestration.ingestion.casts import Cast, from_scanned, from_text, from_typed
+from orchestration.declarations import Table, TypeTree, canonical
+from orchestration.ingestion.casts import Cast, Zone
 from orchestration.ingestion.faults import IngestFault, hint, shown
+from orchestration.ingestion.nested_casts import from_scanned, from_text, from_typed
+
+_RULES = 2
+"""Which rules of reading a cell this release has; rows that landed by earlier ones are read again."""
 
 
 def reading_version(table: Table) -> str:
     """A hash of what decides how a delivery is read: another one, and it has to be read again."""
     about_reading = {
         "format", "compression", "delimiter", "null_values", "encoding", "table", "cursor", "event_time",
-        "partition", "new_columns",
+        "partition", "timezone", "new_columns",
     }  # fmt: skip
     declared = {
         "ingest": table.ingest.model_dump(mode="json", include=about_reading),
-        "columns": sorted((c.name, canonical(c.data_type)) for c in table.columns),
+        "columns": sorted((c.name, canonical(c.data_type), c.timezone or "") for c in table.columns),
+        "rules": _RULES,
     }
     return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -70,14 +75,22 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
     return tuple(new)
 
 
-def scanned_casts(table: Table, new: Sequence[str]) -> dict[str, Cast]:
+def zone(table: Table, name: str) -> Zone:
+    """How zone-less timestamps of a column are read."""
+    is_event_time = table.ingest.partition is not None and name == table.ingest.event_time
+    return Zone(table.zone_of(name), is_event_time)
+
+
+def scanned_casts(table: Table, new: Sequence[str], scanned: Mapping[str, str]) -> dict[str, Cast]:
     """How cells that a CSV reader delivers in their scan types become values."""
-    return {c.name: from_scanned(c.name, c.data_type) for c in table.columns} | {
-        name: from_text(name, "varchar") for name in new
-    }
+    return {
+        c.name: from_scanned(c.name, c.data_type, scanned[c.name], zone(table, c.name)) for c in table.columns
+    } | {name: from_text(name, "varchar") for name in new}
 
 
-def casts(table: Table, new: Sequence[str], types: Mapping[str, str] | None, place: str) -> dict[str, Cast]:
+def casts(
+    table: Table, new: Sequence[str], types: Mapping[str, TypeTree] | None, place: str
+) -> dict[str, Cast]:
     """How each column's cells become values: declared columns by their types, new ones as text.
 
     Args:
@@ -90,16 +103,16 @@ def casts(table: Table, new: Sequence[str], types: Mapping[str, str] | None, pla
         IngestFault: A column was delivered with another type than declared.
     """
     if types is None:
-        return {c.name: from_text(c.name, c.data_type) for c in table.columns} | {
+        return {c.name: from_text(c.name, c.data_type, zone(table, c.name)) for c in table.columns} | {
             name: from_text(name, "varchar") for name in new
         }
     found: dict[str, Cast] = {}
     for column in table.columns:
-        cast = from_typed(column.name, types[column.name], column.data_type)
+        cast = from_typed(column.name, types[column.name], column.data_type, zone(table, column.name))
         if cast is None:
             raise IngestFault(
                 f"{place}, column {column.name!r}",
-                f"type {canonical(types[column.name])}",
+                f"type {types[column.name].name}",
                 f"{canonical(column.data_type)}, as declared",
             )
         found[column.name] = cast

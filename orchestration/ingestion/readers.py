@@ -6,16 +6,19 @@ the rows.
 
 import csv
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
 import duckdb
 
-from orchestration.declarations import Table
-from orchestration.ingestion.casts import scan_type
+from orchestration.declarations import Table, canonical
 from orchestration.ingestion.contract import casts, check_columns, scanned_casts
 from orchestration.ingestion.delivery import MAX_LINE, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.nested_casts import literal_numbers, number_text, scan_type
+from orchestration.ingestion.number_text import lossy_line, odd_numbers
+from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
 from orchestration.ingestion.reading import Reading
 from orchestration.sql import identifier, listing, literal
 
@@ -78,7 +81,7 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     new = check_columns(table, header, label)
     wanted = {name: f"c{header.index(name)}" for name in (*(c.name for c in table.columns), *new)}
     number = next(_scan_numbers)
-    scan_types = {wanted[c.name]: scan_type(c.data_type) for c in table.columns}
+    scan_types = _scan_types(table, path)
     texts = {f"c{i}": "VARCHAR" for i in range(len(header))}
 
     def scan(types: Mapping[str, str], nulls: tuple[str, ...]) -> str:
@@ -103,10 +106,10 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
     flags = "false as _skip, false as _broken"
     return Reading(
         label=label,
-        cells=f"select {', '.join(fast)}, {flags} from {scan(texts | scan_types, ingest.null_values)}",
+        cells=f"select {', '.join(fast)}, {flags} from {scan(texts | {wanted[n]: t for n, t in scan_types.items()}, ingest.null_values)}",
         careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text "
         f"from {scan(texts, (_NO_TEXT,))}",
-        casts=scanned_casts(table, new),
+        casts=scanned_casts(table, new, scan_types),
         careful_casts=casts(table, new, None, label),
         new_columns=new,
         masked=masked_columns(table),
@@ -116,6 +119,21 @@ def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: st
         facts=facts,
         header_lines=1 + sum(name.count("\n") for name in header),
     )
+
+
+def _scan_types(table: Table, path: Path) -> dict[str, str]:
+    """The type as which DuckDB reads each declared column of a CSV file."""
+    usual = {c.name: scan_type(c.data_type) for c in table.columns}
+    if "DOUBLE" not in usual.values():
+        return usual
+    odd = odd_numbers(path)
+    return {
+        c.name: scan_type(
+            c.data_type,
+            has_odd_numbers=odd.for_doubles if canonical(c.data_type) == "double" else odd.for_integers,
+        )
+        for c in table.columns
+    }
 
 
 def _class(character: str) -> str:
@@ -145,9 +163,13 @@ def read_jsonl(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: 
     names = (*(c.name for c in table.columns), *new)
     pointers = listing("/" + n.replace("~", "~0").replace("/", "~1") for n in names)
     cells = ", ".join(f"j[{i}] as {identifier(n)}" for i, n in enumerate(names, 1))
+    # DuckDB reads numbers as doubles: where that may lose something, their text is extracted.
+    texts = f"try(json_extract_string({literal_numbers('l')}, {pointers}))"
+    exact = f"list_transform({texts}, lambda x: {number_text('x')})"
     source = (
         f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
-        f"l as _raw_text from (select l, _skip, try(json_extract_string(l, {pointers})) as j from ({lines}))"
+        f"l as _raw_text from (select l, _skip, case when {lossy_line(table, names)} then {exact} "
+        f"else try(json_extract_string(l, {pointers})) end as j from ({lines}))"
     )
     values = casts(table, new, None, label)
     return Reading(
@@ -178,17 +200,27 @@ def read_parquet(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label
     """
     source = f"read_parquet({literal(str(path))}, file_row_number=true)"
     try:
-        found = con.execute(f"describe select * exclude (file_row_number) from {source}").fetchall()
+        types, cut = parquet_types(con, path)
     except duckdb.Error as error:
         raise IngestFault(
             label, f"no readable Parquet file ({shown(str(error), 200)})", "a whole one"
         ) from error
-    types = {row[0]: row[1] for row in found}
     new = check_columns(table, list(types), label)
     names = [identifier(n) for n in (*(c.name for c in table.columns), *new)]
     cells = f"select {', '.join(names)}, file_row_number, false as _skip, false as _broken"
     raw = f"to_json({{{', '.join(f'{n}: {n}' for n in names)}}})::varchar as _raw_text"
     values = casts(table, new, types, label)
+    for column in (n for n in cut if n in values):
+        lost = lost_nanoseconds(con, path, column, label)
+        if lost is not None:
+            number = next(_scan_numbers)
+            con.execute(f"create or replace temp table _lost_{number} as select * from lost")
+            cells += f", _lost_{number}.text as _text_{number}"
+            source += f" left join _lost_{number} on _lost_{number}.row = file_row_number"
+            declared = values[column]
+            values[column] = replace(
+                declared, is_bad=f"(_text_{number} is not null or {declared.is_bad})", found=f"_text_{number}"
+            )
     return Reading(
         label=label,
         cells=f"{cells} from {source}",

@@ -94,7 +94,8 @@ class Reading:
         for name, cast in self.careful_casts.items():
             c, key = identifier(name), literal(name)
             if cast.is_bad != "false":
-                text = literal("***") if name in self.masked else f"{c}::varchar"
+                text = f"{c}::varchar" if cast.found is None else f"coalesce({cast.found}, {c}::varchar)"
+                text = literal("***") if name in self.masked else text
                 found = f"{literal(f'{name}: found ')} || chr(39) || {text} || chr(39)"
                 why = f"{found} || {literal(f', expected {cast.declared}')}"
                 parts.append(f"case when {cast.is_bad} then {{'c': {key}, 'r': {why}}} end")
