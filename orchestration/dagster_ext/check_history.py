@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster import AssetRecordsFilter, EventLogRecord
+from dagster import AssetRecordsFilter, DagsterEventType, EventLogRecord
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
@@ -26,6 +26,7 @@ from orchestration.dagster_ext.check_state import (
     OpenFailure,
     OpenFailures,
     Result,
+    covers,
 )
 from orchestration.dagster_ext.run_builds import RunBuilds, asset_window
 from orchestration.declarations import Partition
@@ -33,7 +34,7 @@ from orchestration.partitions import Window
 
 _PLANNED = AssetCheckExecutionRecordStatus.PLANNED
 _SUCCEEDED = AssetCheckExecutionRecordStatus.SUCCEEDED
-_PAGE, _EVENTS = 20, 1000
+_PAGE, _EVENTS = 4, 1000
 
 Latest = Mapping[dg.AssetCheckKey, AssetCheckExecutionRecord]
 
@@ -55,6 +56,7 @@ class CheckHistory:
     ) -> None:
         self._instance, self._run_id = instance, run_id
         self._runs = RunBuilds(instance, partitions or {})
+        self._newest: dict[dg.AssetKey, Materialization | None] = {}
         self._made: dict[AssetRecordsFilter, list[Materialization]] = {}
 
     def states(self, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, CheckState]:
@@ -114,12 +116,15 @@ class CheckHistory:
         made = self._newest_made([asset]).get(asset)
         return 0 if made is None else made.id
 
-    def open_failures(self, key: dg.AssetCheckKey, until: int | None = None) -> OpenFailures:
+    def open_failures(
+        self, key: dg.AssetCheckKey, until: int | None = None, tested: Window | None = None
+    ) -> OpenFailures:
         """The windows that failed, or were built and not evaluated, and that no later result covers.
 
         Args:
             key: The check.
             until: Id of the newest materialization that counts; all do when None.
+            tested: What the caller is testing itself: what was built there is left out.
         """
         failed: dict[Window, OpenFailure] = {}
         results: list[Result] = []
@@ -155,7 +160,7 @@ class CheckHistory:
             if not any(r.covers(window) and r.at > failure.since for r in passed)
         }
         is_pending = any(self._runs.is_building(record.run_id, key.asset_key) for record in waiting)
-        for made in self._untested(key.asset_key, base, results, waiting):
+        for made in self._untested(key.asset_key, base, results, waiting, tested):
             if until is not None and made.id > until:
                 continue
             if (
@@ -214,14 +219,15 @@ class CheckHistory:
         return CheckState(key, status, found.settled, failures, made is not None)
 
     def _newest_made(self, assets: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, Materialization]:
-        found = {}
-        for record in self._instance.get_asset_records(list(assets)):
-            newest = record.asset_entry.last_materialization_record
-            if newest is not None:
-                found[record.asset_entry.asset_key] = self._materialization(
-                    record.asset_entry.asset_key, newest
-                )
-        return found
+        wanted = list(assets)
+        missing = [asset for asset in wanted if asset not in self._newest]
+        if missing:
+            self._newest |= dict.fromkeys(missing)
+            for record in self._instance.get_asset_records(missing):
+                key, newest = record.asset_entry.asset_key, record.asset_entry.last_materialization_record
+                if newest is not None:
+                    self._newest[key] = self._materialization(key, newest)
+        return {asset: made for asset in wanted if (made := self._newest[asset]) is not None}
 
     def _materialization(self, asset: dg.AssetKey, record: EventLogRecord) -> Materialization:
         event = record.event_log_entry
@@ -238,16 +244,14 @@ class CheckHistory:
         base: Result | None,
         results: Sequence[Result],
         waiting: Sequence[AssetCheckExecutionRecord],
+        left_out: Window | None,
     ) -> Iterator[Materialization]:
         """The newest materialization of each window that no result has tested.
 
         The newest result accounts for all that was built before it began, but for runs in progress.
         """
         known = 0 if base is None or base.horizon is None else base.horizon
-        newest = {
-            made.window: made
-            for made in self._materializations(AssetRecordsFilter(asset, after_storage_id=known))
-        }
+        newest = {made.window: made for made in self._built_after(asset, known, left_out)}
         if waiting:
             since = AssetRecordsFilter(asset, after_timestamp=min(r.create_timestamp for r in waiting) - 1)
             runs = {record.run_id for record in waiting}
@@ -255,11 +259,31 @@ class CheckHistory:
                 if made.run_id in runs and made.id <= known:
                     newest.setdefault(made.window, made)
         for made in newest.values():
+            if left_out is not None and covers(left_out, made.window):
+                continue
             accounted = (
                 base is not None and (base.window is None or base.horizon is None) and base.tested(made)
             )
             if not accounted and not any(r.covers(made.window) and r.tested(made) for r in results):
                 yield made
+
+    def _built_after(
+        self, asset: dg.AssetKey, known: int, left_out: Window | None
+    ) -> Sequence[Materialization]:
+        """Materializations after one; their events are read only where the caller does not test."""
+        newest = self._newest_made([asset]).get(asset)
+        if newest is None or newest.id <= known or left_out == WHOLE_TABLE:
+            return []
+        partition = self._runs.partitions.get(asset)
+        if partition is None:
+            return [newest]
+        if left_out is not None and newest.window != WHOLE_TABLE:
+            days = self._instance.event_log_storage.get_latest_storage_id_by_partition(
+                asset, DagsterEventType.ASSET_MATERIALIZATION, after_cursor=known
+            )
+            if all(covers(left_out, asset_window(partition, day)) for day in days):
+                return []
+        return self._materializations(AssetRecordsFilter(asset, after_storage_id=known))
 
     def _materializations(self, wanted: AssetRecordsFilter) -> list[Materialization]:
         if wanted not in self._made:
@@ -285,7 +309,7 @@ class CheckHistory:
             yield from page
             if len(page) < limit:
                 return
-            cursor, limit = page[-1].id, min(4 * limit, 10 * _PAGE)
+            cursor, limit = page[-1].id, min(4 * limit, 256)
 
     def _reached(self, key: dg.AssetCheckKey) -> Iterator[AssetCheckExecutionRecord]:
         """Records, the newest first, back to the oldest that the newest result has not taken in.

@@ -10,6 +10,7 @@ import dagster as dg
 
 from orchestration.asset_specs import asset_key
 from orchestration.dagster_ext import CheckHistory
+from orchestration.dagster_ext.check_state import WHOLE_TABLE
 from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import run_window
 from orchestration.quality.contract import Contract
@@ -57,7 +58,9 @@ def _checks(contract: Contract, clock: Clock) -> dg.AssetChecksDefinition:
                 result = check_result(con, contract, verdict, window, until)
                 if column is not None and verdict.check.blocking and not verdict.check.whole_table:
                     check = dg.AssetCheckKey(key, verdict.check.name)
-                    result = with_open_failures(result, window, history.open_failures(check, until))
+                    result = with_open_failures(
+                        result, window, history.open_failures(check, until, window or WHOLE_TABLE)
+                    )
                     windowed.append(check)
                 yield result
         CheckHistory(context.instance, partitions, context.run.run_id).republish(windowed)

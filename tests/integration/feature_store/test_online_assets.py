@@ -111,6 +111,21 @@ def test_the_online_values_are_those_of_the_view_and_follow_it(works):
         after = asyncio.run(served.get_online_features_async(asked, pumps))
         assert after.values[1:] == [[row[2] for row in latest(works)], [row[3] for row in latest(works)]]
         assert after.values != [column[:-1] for column in answer.values]
+        # Launched alone, as a person may in the UI, it publishes nothing that a check refuses.
+        name = next(e.check_name for e in second.get_asset_check_evaluations() if e.asset_key == VIEW)
+
+        def report(*, passed):
+            found = dg.AssetCheckEvaluation(VIEW, name, passed, {}, blocking=True)
+            instance.report_runless_asset_event(found)
+
+        report(passed=False)
+        refused = materialize_alone(works, instance)
+        assert not refused.success
+        said = refused.get_step_failure_events()[0].step_failure_data.user_failure_data.description
+        assert "found 1 failed on the data" in said
+        assert f"features/pump_pressure: {name}: failed" in said
+        report(passed=True)
+        assert materialize_alone(works, instance).success
 
 
 def test_it_can_be_rebuilt_as_of_an_instant_and_the_check_finds_what_differs(works):

@@ -9,7 +9,13 @@ from dagster._core.events import DagsterEvent, DagsterEventType, StepMaterializa
 from dagster._core.utils import make_new_run_id
 
 from orchestration.dagster_ext import CheckHistory, CheckState
-from orchestration.dagster_ext.check_state import EVALUATED, MATERIALIZED_UNTIL, TESTED_WINDOW, window_text
+from orchestration.dagster_ext.check_state import (
+    EVALUATED,
+    MATERIALIZED_UNTIL,
+    TESTED_WINDOW,
+    WHOLE_TABLE,
+    window_text,
+)
 from orchestration.declarations import Partition
 from orchestration.partitions import Window, day_window
 from orchestration.quality.results import with_open_failures
@@ -79,7 +85,9 @@ class Run:
             },
         )
         history = self.history()
-        found = with_open_failures(result, over, history.open_failures(CHECK, self.until))
+        found = with_open_failures(
+            result, over, history.open_failures(CHECK, self.until, over or WHOLE_TABLE)
+        )
         evaluation = dg.AssetCheckEvaluation(
             asset_key=ASSET,
             check_name=CHECK.name,
