@@ -14,6 +14,7 @@ import duckdb
 
 from orchestration.asset_specs import asset_key
 from orchestration.automation.jobs import OPERATIONS
+from orchestration.dagster_ext.check_state import EVALUATED
 from orchestration.declarations import LAYERS, Declarations, Freshness, Layer, Table, in_words
 from orchestration.lakehouse import LakehouseResource
 from orchestration.lakehouse.tables import relation
@@ -59,7 +60,7 @@ def measure(con: duckdb.DuckDBPyConnection, table: Table, column: str, now: date
 
 
 def judge(table: Table, limits: Freshness, found: Measurement, clock: Clock) -> dg.AssetCheckResult:
-    """The check's result: WARN past ``warn_after``, ERROR past ``fail_after`` or without any row."""
+    """The check's result: WARN past ``warn_after``, ERROR past ``fail_after``, the worse without rows."""
     fail_after = "never" if limits.fail_after is None else in_words(limits.fail_after)
     metadata: dict[str, dg.MetadataValue] = {
         "clock": dg.MetadataValue.text(clock.mode),
@@ -70,7 +71,9 @@ def judge(table: Table, limits: Freshness, found: Measurement, clock: Clock) -> 
     }
     failed, severity = False, dg.AssetCheckSeverity.WARN
     if found.newest is None or found.age is None:
-        failed, severity = True, dg.AssetCheckSeverity.ERROR
+        failed, metadata[EVALUATED] = True, dg.MetadataValue.bool(False)
+        if limits.fail_after is not None:
+            severity = dg.AssetCheckSeverity.ERROR
         description = f"nothing to measure: no value of {limits.column} up to the clock's now"
     else:
         metadata["newest"] = dg.MetadataValue.timestamp(found.newest)

@@ -249,6 +249,10 @@ def test_old_data_warns_and_then_fails(age: timedelta, passed: bool, severity: s
 def test_a_table_without_any_row_fails() -> None:
     result = judge(source("a", DAYS, OWN), OWN, Measurement(None, None), REPLAY)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    warns = OWN.model_copy(update={"fail_after": None})
+    result = judge(source("a", DAYS, warns), warns, Measurement(None, None), REPLAY)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert not result.metadata["evaluated"].value
 
 
 Windows = tuple[timedelta | None, timedelta] | None

@@ -60,11 +60,6 @@ class Run:
             self._report(DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(made))
         return self
 
-    def begin_step(self) -> "Run":
-        event = DagsterEvent(DagsterEventType.STEP_START.value, "j", step_key="features__t")
-        self.instance.report_dagster_event(event, self.id)
-        return self
-
     def begin_check(self) -> "Run":
         self.until = self.history().newest_materialization(ASSET)
         return self

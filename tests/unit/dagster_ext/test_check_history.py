@@ -1,13 +1,20 @@
 """Whether a check holds for the data that is there now, whatever runs did and in which order."""
 
+import os
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from orchestration.dagster_ext import CheckHistory
+from orchestration.instance import open_instance
+from orchestration.settings import Settings
+from tests.forks import CONTEXT
 from tests.unit.dagster_ext.recorded import ASSET, CHECK, DAYS, Recorded, window
 
 
@@ -127,6 +134,46 @@ def test_the_usual_case_reads_no_history(it: Recorded, monkeypatch: pytest.Monke
     assert calls == []
 
 
+def build_and_die(settings: Settings, asset_dies: bool) -> None:
+    """A run that is killed while a step builds the asset, or before that step."""
+
+    @dg.asset
+    def before() -> None:
+        if not asset_dies:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    @dg.asset(key=ASSET, deps=[before])
+    def table() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    @dg.asset_check(asset=ASSET, name=CHECK.name, blocking=True)
+    def check() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    with open_instance(settings) as instance:
+        dg.materialize([before, table, check], instance=instance)
+
+
+@pytest.mark.parametrize(("asset_dies", "expected"), [(False, "passed"), (True, "not evaluated")])
+def test_what_a_killed_step_was_building_may_have_been_written(
+    tmp_path: Path, asset_dies: bool, expected: str
+) -> None:
+    settings = Settings(data_dir=tmp_path)
+    with open_instance(settings) as instance:
+        it = Recorded(instance)
+        it.run().plan().build().check(True).end()
+        process = CONTEXT.Process(target=build_and_die, args=(settings, asset_dies))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+        (killed,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        assert it.status == ("pending" if asset_dies else "passed")  # nobody knows yet that it is dead
+        instance.report_run_failed(killed)
+        assert it.status == expected
+        it.run().plan().build().check(True).end()
+        assert it.status == "passed"
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["start", "build", "begin", "end", "kill", "finish", "unchecked", "whole"]),
@@ -163,7 +210,7 @@ class Going:
         self.seen: dict[int, tuple[int, bool]] | None = None
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STEPS)
 def test_nothing_holds_that_was_not_tested_as_it_is_now(steps: list[tuple[str, int, bool]]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
