@@ -54,10 +54,19 @@ from orchestration.declarations.shapes import (
     TrainingSet,
 )
 from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
-from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Exposure, Layer, Table
+from orchestration.declarations.tables import (
+    LAYERS,
+    RESERVED_NAMES,
+    Declarations,
+    DeclaredColumn,
+    Exposure,
+    Layer,
+    Table,
+)
 
 __all__ = [
     "LAYERS",
+    "RESERVED_NAMES",
     "Algorithm",
     "BiasWatch",
     "Classification",

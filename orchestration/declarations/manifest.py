@@ -1,6 +1,6 @@
 """From dbt's manifest to declared tables; every fault found is listed at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -9,12 +9,14 @@ from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMet
 from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
     LAYERS,
+    RESERVED_NAMES,
     Declarations,
     DeclaredColumn,
     Exposure,
     Layer,
     Table,
 )
+from orchestration.sql import folded
 
 
 def _meta(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,6 +49,8 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
     if meta.ingest is not None:
         for name in meta.ingest.primary_key:
             yield "ingest.primary_key", name
+        for name in meta.ingest.partition_columns:
+            yield "ingest.partition_columns", name
         for key in ("event_time", "cursor"):
             name = getattr(meta.ingest, key)
             if name is not None:
@@ -65,6 +69,18 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
         yield "spine.partition_by", meta.spine.partition_by
     if meta.freshness is not None:
         yield "freshness.column", meta.freshness.column
+
+
+def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
+    """Faults of column names that a raw table cannot have."""
+    before: dict[str, str] = {}
+    for column in columns:
+        name, place = column.name, f"{file}: {key}.columns.{column.name}"
+        if folded(name) in RESERVED_NAMES:
+            yield f"{place}: found a reserved name, expected none of {', '.join(RESERVED_NAMES)}"
+        if folded(name) in before:
+            yield f"{place}: found {before[folded(name)]!r} too, expected names that differ by more than case"
+        before[folded(name)] = name
 
 
 def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | None:
@@ -94,6 +110,8 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
     if layer != "training" and meta.spine is not None:
         faults.append(f"{file}: {key}.config.meta.spine: found in {layer}, expected in training only")
     names = {c.name for c in columns}
+    if is_source:
+        faults.extend(_bad_names(columns, file, key))
     faults.extend(
         f"{file}: {key}.config.meta.{where}: found {name!r}, expected one of the table's columns"
         for where, name in _named_columns(meta)

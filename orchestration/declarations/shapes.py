@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, ByteSize, Field, model_validator
 
 from orchestration.declarations.durations import Duration
 from orchestration.declarations.models import LearnedModel
@@ -74,6 +74,10 @@ class Ingest(Declared):
     new_columns: Literal["fail", "ignore", "evolve"] = "fail"
     max_quarantined_share: float = Field(0.0, ge=0, le=1)
     publication_delay: Duration = timedelta(0)
+    partition_columns: tuple[str, ...] = ()
+    """Declared columns whose values come from ``key=value`` folders, where the file does not have them."""
+    max_unpacked_size: ByteSize = ByteSize(16 * 1024**3)
+    """How large the content of one zip or gzip file may be."""
     push: bool = False
     """Whether the feature server takes rows for it, which arrive as files in its landing folder."""
 
@@ -85,6 +89,8 @@ class Ingest(Declared):
             raise ValueError("format table and the key table go together")
         if self.cursor is not None and self.format != "table":
             raise ValueError("cursor is for format table only")
+        if self.partition_columns and self.format == "table":
+            raise ValueError("partition_columns is for files only")
         plain = self.compression in {"auto", "none"} and self.encoding.lower() in {"utf-8", "utf8"}
         if self.push and not (self.format in {"csv", "jsonl"} and plain):
             raise ValueError("push is for format csv or jsonl, in UTF-8, not compressed")

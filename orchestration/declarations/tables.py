@@ -10,6 +10,10 @@ from orchestration.declarations.strict import DeclarationError
 
 Layer = Literal["raw", "staged", "features", "training"]
 LAYERS: tuple[Layer, ...] = ("raw", "staged", "features", "training")
+RESERVED_NAMES = (
+    "rowid", "_source_uri", "_source_sha256", "_row_number", "_ingested_at", "_run_id", "_late_at",
+)  # fmt: skip
+"""What no column of a source may be called: DuckDB's number of a row, and what landing adds to each row."""
 
 
 @dataclass(frozen=True)

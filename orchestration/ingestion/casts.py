@@ -31,13 +31,11 @@ class Cast:
         value: The value.
         is_bad: Whether the cell cannot be held exactly as declared; never null.
         declared: What was expected, in words.
-        found: The cell as text, for a reason; None for the cell's own text.
     """
 
     value: str
     is_bad: str
     declared: str
-    found: str | None = None
 
     @property
     def is_sure(self) -> bool:

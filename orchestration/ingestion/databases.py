@@ -14,11 +14,11 @@ from pathlib import Path
 import duckdb
 
 from orchestration.declarations import Table, canonical, type_tree
-from orchestration.ingestion.contract import casts, check_columns, zone
+from orchestration.ingestion.contract import check_columns, zone
 from orchestration.ingestion.event_time import EventTime
-from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.faults import IngestFault, StorageError, shown, translated
 from orchestration.ingestion.nested_casts import from_text
-from orchestration.ingestion.readers import masked_columns
+from orchestration.ingestion.readers import typed_reading
 from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import Attachment
@@ -232,11 +232,13 @@ def copy_table(table: Table, place: Place, attachment: Attachment, wanted: Wante
         try:
             con.execute(f"copy ({source.select(columns, wanted)}) to {literal(str(path))} (format parquet)")
         except duckdb.Error as error:
+            if isinstance(found := translated(error, source.label), StorageError):
+                raise found from None
             raise IngestFault(source.label, _safe(error, place), "a table that can be read") from None
         cells = ", ".join(f"coalesce('=' || {identifier(c)}, '-')" for c in sorted(columns))
         rows, digest = con.execute(
             f"select count(*), coalesce(sum(md5_number_lower(concat_ws(chr(31), {cells}))::hugeint), 0) "
-            f"from read_parquet({literal(str(path))})"
+            f"from read_parquet({literal(str(path))}, hive_partitioning=false)"
         ).fetchall()[0]
     return Copied(source.label, path, columns, f"{rows:016x}{digest % (1 << 192):048x}", rows)
 
@@ -276,19 +278,6 @@ def _safe(error: duckdb.Error, place: Place) -> str:
 
 def read_copy(table: Table, copied: Copied) -> Reading:
     """The rows of a copied table."""
-    names = [identifier(n) for n in copied.columns]
-    source = f"read_parquet({literal(str(copied.path))}, file_row_number=true)"
-    cells = f"select {', '.join(names)}, file_row_number, false as _skip, false as _broken"
-    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in names)}}})::varchar as _raw_text"
     new = copied.columns[len(table.columns) :]
-    values = casts(table, new, None, copied.label)
-    return Reading(
-        label=copied.label,
-        cells=f"{cells} from {source}",
-        careful_cells=f"{cells}, {raw} from {source}",
-        casts=values,
-        careful_casts=values,
-        new_columns=new,
-        masked=masked_columns(table),
-        ordinal="file_row_number + 1",
-    )
+    file = f"read_parquet({literal(str(copied.path))}, hive_partitioning=false"
+    return typed_reading(table, new, None, {}, copied.label, file, copied.rows)

@@ -1,7 +1,7 @@
 """From a row's event time to its partition: one meaning for landing, quarantine, sensors and databases.
 
-A date is its own day, an instant lies in a day of the partition's zone, and a timestamp without a zone is local
-to the declared one. What belongs here: SQL of one column. What does not: what is done with the rows.
+A date is its own day, an instant lies in a day of the partition's zone, and a timestamp without a zone is
+local to the declared one. What belongs here: SQL of one column. What does not: what is done with the rows.
 """
 
 from dataclasses import dataclass

@@ -21,7 +21,7 @@ from orchestration.declarations import Declarations, Table
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.delivery import deliver, unpack
 from orchestration.ingestion.event_time import EventTime
-from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.faults import IngestFault, faults_of
 from orchestration.ingestion.files import READERS, temporary_folder
 from orchestration.ingestion.landing_log import LandingLog
 from orchestration.ingestion.quarantine import SCHEMA, bad_row
@@ -98,14 +98,13 @@ def event_days(table: Table, item: Item, place: Place, settings: Settings) -> se
         con.execute("set timezone = 'UTC'")
         con.execute(f"set temp_directory = {literal(str(folder))}")
         con.execute(f"set memory_limit = {literal(settings.duckdb_memory_limit)}")
-        path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
-        reading = READERS[ingest.format](con, table, path, item.label)
-        try:
+        with faults_of(item.label):
+            path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
+            reading = READERS[ingest.format](con, table, path, item.label, item.parts)
             rows = con.execute(
-                f"select distinct {event.day} from ({reading.rows()}) where not _skip and not {bad_row(table)}"
+                f"select distinct {event.day} from ({reading.rows('rejecting')}) "
+                f"where not _skip and not {bad_row(table)}"
             ).fetchall()
-        except duckdb.Error as error:
-            raise IngestFault(item.label, "what DuckDB cannot read", "a readable file") from error
     return {row[0] for row in rows}
 
 

@@ -6,11 +6,10 @@ scalar (``casts``), or the delivered types of a file.
 
 from collections.abc import Callable, Mapping
 
-from orchestration.declarations import TypeTree, canonical, decimal_shape, type_tree
+from orchestration.declarations import TypeTree, decimal_shape, type_tree
 from orchestration.ingestion.casts import (
     INTEGERS,
     NAIVE,
-    SMALL,
     UTC_ZONE,
     Cast,
     Zone,
@@ -75,7 +74,7 @@ def _list(items: str, element: Callable[[str], "Cast | None"], depth: int, decla
 def _typed(
     cell: str, found: TypeTree, declared: TypeTree, scalar: Scalar, depth: int = 0
 ) -> Cast | None:  # fmt: skip
-    """A cell of any type by the rule for its scalars; None if its parts are not those of the declared type."""
+    """A cell of any type by the rule for its scalars; None if its parts are not the declared ones."""
     if found.name == NULL.name:
         return Cast(f"null::{declared.name}", "false", declared.name)
     if found.kind != declared.kind:
@@ -253,28 +252,3 @@ def from_text(column: str, declared: str, zone: Zone = UTC_ZONE) -> Cast:
         f"then ({json.is_bad} or {numbers} is null) else ({unread} or {other.is_bad}) end"
     )
     return Cast(value, bad, tree.name)
-
-
-def scan_type(declared: str, *, has_odd_numbers: bool = False) -> str:
-    """The type as which DuckDB's own CSV reader may read a column without losing anything.
-
-    Args:
-        declared: The declared type.
-        has_odd_numbers: Whether the file may hold numbers that a double does not tell apart.
-    """
-    t = canonical(declared)
-    if (t in SMALL or t == "double") and not has_odd_numbers:
-        return "DOUBLE"
-    return "BOOLEAN" if t == "boolean" else "VARCHAR"
-
-
-def from_scanned(column: str, declared: str, scanned: str, zone: Zone = UTC_ZONE) -> Cast:
-    """A cell that was read as its scan type: cheaper than text; what is in doubt counts as a fault here."""
-    c, t = identifier(column), canonical(declared)
-    if scanned == "DOUBLE" and t == "double":
-        return Cast(c, f"coalesce(isinf({c}), false)", t)
-    if scanned == "DOUBLE":
-        # Doubles hold every 32-bit integer; reading them costs no more, and shows a fraction.
-        value = f"try_cast({c} as {t})"
-        return Cast(value, f"({c} is not null and ({value} is null or {value} <> {c}))", t)
-    return Cast(c, "false", t) if scanned == "BOOLEAN" else from_text(column, declared, zone)

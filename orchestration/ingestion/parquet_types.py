@@ -74,7 +74,7 @@ def _names(tree: TypeTree) -> set[str]:
     return set().union(*(_names(t) for _, t in tree.parts)) if tree.parts else {tree.name}
 
 
-def lost_nanoseconds(con: duckdb.DuckDBPyConnection, path: Path, column: str, label: str) -> pa.Table | None:
+def lost_nanoseconds(path: Path, column: str, label: str) -> pa.Table | None:
     """The values of a column that are no whole microseconds: row number from 0 and text; None if all are.
 
     Raises:

@@ -13,9 +13,9 @@ from orchestration.declarations import Partition
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.databases import Copied, Wanted, copy_table, read_copy
 from orchestration.ingestion.event_time import EventTime, declared_span
-from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.faults import IngestFault, faults_of, faults_of_lakehouse
 from orchestration.ingestion.files import Outcome, Run, count_totals
-from orchestration.ingestion.landing import Landed, Terms, Untidy, land
+from orchestration.ingestion.landing import Landed, Terms, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.raw_table import RawTable, Stamp
 from orchestration.ingestion.uris import Place
@@ -43,7 +43,6 @@ class TableRun:
         self._run = run
         self._place = place
         self._folder = folder
-        self._is_careful = False
 
     def land(self) -> Outcome:
         """Land what is new, all of it or nothing.
@@ -57,14 +56,11 @@ class TableRun:
         cursor_from = self._cursor_from()
         wanted = Wanted(run.window, None if partition is None else declared_span(partition), cursor_from)
         copied = copy_table(run.table, self._place, run.lakehouse.attachment, wanted, self._folder)
-        while True:
-            try:
-                return run.lakehouse.write(
-                    lambda con: self._transaction(con, copied, cursor_from),
-                    lambda con, outcome: count_totals(con, run, outcome),
-                )
-            except Untidy:
-                self._is_careful = True
+        with faults_of_lakehouse(f"lake.{run.table.schema}.{run.table.name}"):
+            return run.lakehouse.write(
+                lambda con: self._transaction(con, copied, cursor_from),
+                lambda con, outcome: count_totals(con, run, outcome),
+            )
 
     def _cursor_from(self) -> str | None:
         """The lowest of the window's partitions' highest landed cursor values; None to read all."""
@@ -106,10 +102,11 @@ class TableRun:
             scope = f"{identifier(ingest.cursor)} >= cast({literal(cursor_from)} as {data_type})"
         self._refuse_emptied(con, copied, cursor_from)
         terms = Terms(
-            scope=scope, is_careful=self._is_careful, holds_only_window=True, may_be_empty=True,
+            scope=scope, holds_only_window=True, may_be_empty=True,
             replaced_key=ingest.primary_key if ingest.cursor is not None else (),
         )  # fmt: skip
-        result: Landed = land(con, table, read_copy(table, copied), stamp, run.window, terms)
+        with faults_of(copied.label, copied.path):
+            result: Landed = land(con, table, read_copy(table, copied), stamp, run.window, terms)
         change = result.change
         if is_new or change.added or change.removed or result.newly_quarantined:
             landing = Landing(

@@ -105,7 +105,7 @@ def _moment(text: str, declared: str, zone: str | None) -> Any:
     if ahead or (offset is not None and zone != "UTC"):
         return BAD
     if declared == "timestamp_ns":
-        return (moment, nanoseconds) if 1678 <= moment.year <= 2262 else BAD
+        return (moment, nanoseconds) if datetime(1678, 1, 1) <= moment < datetime(2262, 4, 11) else BAD
     return moment + timedelta(microseconds=nanoseconds // 1000)
 
 
@@ -119,8 +119,6 @@ def expected(text: str, declared: str, zone: str | None = "UTC") -> Any:
             return BAD
         if declared in INTEGERS:
             least, most = INTEGERS[declared]
-            if least == 0 and "-" in text.split("e")[0].split("E")[0]:
-                return BAD
             if not least <= number <= most or number != number.to_integral_value():
                 return BAD
             value = int(number)
@@ -170,6 +168,16 @@ def expected(text: str, declared: str, zone: str | None = "UTC") -> Any:
     raise LookupError(declared)
 
 
+def may_be_refused(text: str, declared: str) -> bool:
+    """A minus sign before an unsigned zero, and an exponent where a decimal has no room for the mantissa."""
+    if declared in INTEGERS:
+        return INTEGERS[declared][0] == 0 and "-" in text
+    if not declared.startswith("decimal") or "e" not in text.lower():
+        return False
+    width, scale = map(int, declared[8:-1].split(","))
+    return width == scale
+
+
 def nested(value: Any, declared: Any, zone: str | None = "UTC") -> Any:
     """The value of a JSON-like value of texts, lists and dicts in a type of lists, dicts and names."""
     if value is None:
@@ -187,4 +195,4 @@ def nested(value: Any, declared: Any, zone: str | None = "UTC") -> Any:
     return BAD if any(field is BAD for field in fields.values()) else fields
 
 
-__all__ = ["BAD", "INTEGERS", "date", "expected", "local", "nested"]
+__all__ = ["BAD", "INTEGERS", "date", "expected", "local", "may_be_refused", "nested"]
