@@ -126,7 +126,15 @@ def test_a_run_that_withheld_a_promotion_says_so_and_is_not_up_to_date(
     assert second.end(250) == 0, second.said
     assert "Up to date" not in second.said
     registry = Registry(LakehouseResource.from_settings(works.settings), works.settings.models_dir, Clock())
-    assert registry.champion("low_pressure") is not None
+    champion = registry.champion("low_pressure")
+    assert champion is not None
+    # Nor does a person promote by hand while a check fails.
+    with open_instance(works.settings) as instance:
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(skew, "no_skew", False, {}))
+    arguments = ("models", "promote", "low_pressure", champion.version, "--reason", "It is better.")
+    by_hand = Forked(groundwork, *arguments, environment=works.environment, output=works.root / "by_hand.log")
+    assert by_hand.end(100) == 1
+    assert "do not hold: 1 failed: monitoring/low_pressure_skew:no_skew" in by_hand.said
 
 
 def _writing(instance: dg.DagsterInstance, run_ids: list[str]) -> Iterator[tuple[float, float]]:

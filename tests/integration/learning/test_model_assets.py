@@ -281,6 +281,11 @@ def test_the_command_shows_promotes_and_verifies(works: Works, monkeypatch: pyte
     works.datasets["d1"] = Rows(make_rows(strength=0.5, seed=3), "d1")
     works.run(make_spec())
     monkeypatch.setattr(models_command, "open_registry", lambda _: works.registry)
+    monkeypatch.setattr(
+        models_command,
+        "input_verdicts",
+        lambda *_: works.ground().verdicts(works.instance, make_spec()),
+    )
 
     def said(*arguments: str, code: int = 0) -> str:
         result = CliRunner().invoke(main, ["models", *arguments], catch_exceptions=False)
@@ -302,6 +307,11 @@ def test_the_command_shows_promotes_and_verifies(works: Works, monkeypatch: pyte
     compared = said("compare", "low_pressure", champion.version, other.version)
     assert "log_loss" in compared
     assert f"{other.version} serves" in said("promote", "low_pressure", other.version, "--reason", "To see.")
+    works.evaluate_input(False)
+    promote = ("promote", "low_pressure", other.version, "--reason", "Now.")
+    assert "do not hold: 1 failed: raw/readings:row_count" in said(*promote, code=1)
+    assert "warning: promoted although" in said(*promote, "--ignore-failed-checks")
+    works.evaluate_input(True)
     assert f"{champion.version} serves" in said("rollback", "low_pressure", "--reason", "Seen.")
     assert "0 faults" in said("verify", "--head", champion.hash)
     assert "found no event of hash abc" in said("verify", "--head", "abc", code=1)
