@@ -162,6 +162,6 @@ def run_graph(
     word, style = ("succeeded", "green") if succeeded else ("failed", "red")
     console.print(f"Run {result.run_id} {word} in {time.monotonic() - started:.1f} s", style=style)
     if not succeeded:
-        for line in [*(f"blocked by {name}" for name in progress.blocked), *progress.errors]:
+        for line in progress.why_failed():
             console.print(f"  {line}", style=style, markup=False)
     return Outcome(result.run_id, succeeded, summary)
