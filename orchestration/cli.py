@@ -165,7 +165,7 @@ def list_datasets(name: str | None, as_json: bool) -> None:
     """List the versions of all training sets, or of NAME."""
     commands = _datasets()
     with _told_plainly(commands.FAULTS):
-        commands.list_command(Settings(), name, as_json=as_json)
+        sys.exit(commands.list_command(Settings(), name, as_json=as_json))
 
 
 @dataset.command("show")

@@ -40,7 +40,7 @@ def _person(reason: str) -> Who:
 
 def _terminal() -> Console:
     # Into a file or a pipe nothing is cut off.
-    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 200)
+    return Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _table(*headings: str) -> Table:

@@ -7,6 +7,7 @@ themselves (``automation.retraining``), or the replay (``replay``).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -20,7 +21,7 @@ from orchestration.lakehouse import last_change, table_exists
 from orchestration.learning.assets import Ground, checks_hold, model_key, watches_hold
 from orchestration.learning.datasets import DatasetStore, dataset_key
 from orchestration.learning.spec import ModelSpec
-from orchestration.model_definition import model_definition
+from orchestration.model_definition import comparable_definition
 from orchestration.project import Project
 from orchestration.replay.assets import build_replay
 
@@ -69,7 +70,7 @@ def watched_model(project: Project, spec: ModelSpec, restated: Restated) -> Watc
         policy=spec.declared.retrain,
         labels=Labels(spec.table.schema, spec.table.name, spec.training_set.label_known_at),
         labelled=spec.declared.monitoring.performance.labelled,
-        definition=lambda: model_definition(project, spec),
+        definition=partial(comparable_definition, project, spec),
         restated=restated,
     )
 

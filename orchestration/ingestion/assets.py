@@ -13,6 +13,7 @@ import dagster as dg
 
 from orchestration.asset_specs import POOL, asset_key, spec_attributes
 from orchestration.declarations import Declarations, Table
+from orchestration.ingestion.contract import declared_values
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.files import FileRun, Outcome, Run, temporary_folder
 from orchestration.ingestion.quarantine import COLUMNS, SCHEMA
@@ -33,7 +34,7 @@ _RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL,
 def code_version(table: Table) -> str:
     """A hash of what is declared of a source: another one means it may be read differently."""
     declared = {
-        "ingest": table.ingest.model_dump(mode="json"),
+        "ingest": declared_values(table.ingest),
         "columns": [(c.name, c.data_type) for c in table.columns],
     }
     text = json.dumps(declared, sort_keys=True, separators=(",", ":"))

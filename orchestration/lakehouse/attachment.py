@@ -96,7 +96,8 @@ class Attachment:
     @property
     def options(self) -> Mapping[str, str]:
         """Options of the ``attach`` statement, values unquoted."""
-        options = {"data_path": self.data_path}
+        # Rows that live in the catalog lose what a struct holds, and stay out of sight of other engines.
+        options = {"data_path": self.data_path, "data_inlining_row_limit": "0"}
         if self.is_embedded:
             options |= {"meta_journal_mode": "WAL", "meta_busy_timeout": "30000"}
         return options

@@ -103,5 +103,5 @@ def _checks(view: ViewFacts) -> list[Text]:
 
 def terminal() -> Console:
     """Where it is written: cut at the terminal's width, or long lines into a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=200)

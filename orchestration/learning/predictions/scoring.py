@@ -21,7 +21,9 @@ from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource, current_snapshot
 from orchestration.lakehouse.tables import relation
 from orchestration.learning.contest import learnt_until
+from orchestration.learning.encoding import InfiniteValueError
 from orchestration.learning.events import Event, champion_of
+from orchestration.learning.infinite import infinite_words
 from orchestration.learning.model import ServedModel, opened
 from orchestration.learning.predictions.table import Written, replace_batch
 from orchestration.learning.registry import Registry
@@ -274,8 +276,16 @@ def predictions_of(
     run_id: str,
     mode: str,
 ) -> pa.Table:
-    """Rows with features, scored: the columns of ``predictions.<model>``."""
-    scores = model.scorer.score(rows) if rows.num_rows else np.empty(0)
+    """Rows with features, scored: the columns of ``predictions.<model>``.
+
+    Raises:
+        PredictionError: A feature is infinite in some rows and the version rejects that.
+    """
+    try:
+        scores = model.scorer.score(rows) if rows.num_rows else np.empty(0)
+    except InfiniteValueError:
+        place = f"{spec.predicted.table.schema}.{spec.predicted.table.name}"
+        raise PredictionError(infinite_words(spec, rows, f"{place} for {model.version}")) from None
     count = rows.num_rows
     made: dict[str, Any] = {
         "prediction_id": prediction_ids(spec, rows),
