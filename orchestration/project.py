@@ -58,8 +58,9 @@ def _check_clock(declarations: Declarations, clock: Clock) -> None:
     if clock.mode != "replay":
         return
     faults = [
-        f"{table.file}: sources.raw.{table.name}.config.meta.ingest.partition.start: found {partition.start}, "
-        f"expected a day that is over on the replay clock, which stands at {clock.now():%Y-%m-%d %H:%M} UTC: "
+        f"{table.file}: sources.{table.schema}.{table.name}.config.meta.ingest.partition.start: "
+        f"found {partition.start}, expected a day that is over on the replay clock, which stands at "
+        f"{clock.now():%Y-%m-%d %H:%M} UTC: "
         "set GROUNDWORK_CLOCK=wall, or in dbt_project.yml vars.groundwork.clock to {mode: wall} or to an "
         "instant after the data"
         for table in declarations.sources
