@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from orchestration.automation.fingerprint import FINGERPRINT_TAG, Note, compute_fingerprint, folders_of
-from orchestration.automation.jobs import Span, reached_partitions
+from orchestration.automation.jobs import Span, project_partition, reached_partitions
 from orchestration.automation.local_run import quiet
 from orchestration.cli import UI_HINT
 from orchestration.declarations import DeclarationError
@@ -50,6 +50,9 @@ def run_command(
         console = Console(file=terminal, highlight=False, soft_wrap=True)
         project = read_project(settings)
         span = requested_span(project, first, last)
+        if span is None and project_partition(project.declarations) is not None:
+            words = "no partition is over yet: only assets without partitions are run"
+            console.print(words, style="yellow")
         fingerprint = _fingerprint(project, span, select)
         note = None if force or fingerprint is None else _up_to_date(settings, fingerprint)
         if note is not None:
