@@ -5,10 +5,10 @@ What belongs here: plain facts, ready to be written as JSON. What does not: how 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
-from orchestration.declarations import LAYERS, Declarations, DeclaredColumn, Table
+from orchestration.declarations import LAYERS, Declarations, DeclaredColumn, Table, in_words
 from orchestration.feature_store.discovery.profiles import FeatureProfile, ViewProfile
 from orchestration.feature_store.views import Catalog, Service, View
 
@@ -154,16 +154,6 @@ class Facts:
                 if view.name in views
             ),
         )
-
-
-def in_words(span: timedelta) -> str:
-    """A length of time in its largest whole unit: ``6 hours``, ``28 days``."""
-    seconds = int(span.total_seconds())
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        if seconds >= size and (seconds % size == 0 or seconds >= 3 * size):
-            count = round(seconds / size)
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    return "0 seconds"
 
 
 def gather(

@@ -17,7 +17,7 @@ from orchestration.feature_store.online.due_sensor import NEXT_DUE
 from orchestration.feature_store.online.encoding import Layout, UnsupportedTypeError
 from orchestration.feature_store.online.keys import EntityKeys
 from orchestration.feature_store.online.opening import open_online_store, store_kind
-from orchestration.feature_store.views import View, build_catalog
+from orchestration.feature_store.views import Catalog, View, build_catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Clock, Settings
 
@@ -66,6 +66,24 @@ def online_key(view: View) -> dg.AssetKey:
     return dg.AssetKey([ONLINE_STORE, view.name])
 
 
+def check_online_types(declarations: Declarations, catalog: Catalog) -> None:
+    """Refuse online views that the online store cannot hold.
+
+    Raises:
+        DeclarationError: A view has a key or feature of such a type.
+    """
+    faults: list[str] = []
+    for table in declarations.feature_views:
+        view = catalog.view(table.name)
+        for check in (Layout, EntityKeys) if view.online else ():
+            try:
+                check(view)
+            except UnsupportedTypeError as fault:
+                faults.append(f"{table.file}: models.{table.name}.{fault}")
+    if faults:
+        raise DeclarationError(faults)
+
+
 def build_online_assets(
     declarations: Declarations, settings: Settings, clock: Clock
 ) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
@@ -75,16 +93,8 @@ def build_online_assets(
         DeclarationError: A view has a key or feature of a type that the online store cannot hold.
     """
     catalog = build_catalog(declarations)
+    check_online_types(declarations, catalog)
     tables = [table for table in declarations.feature_views if catalog.view(table.name).online]
-    faults: list[str] = []
-    for table in tables:
-        for check in (Layout, EntityKeys):
-            try:
-                check(catalog.view(table.name))
-            except UnsupportedTypeError as fault:
-                faults.append(f"{table.file}: models.{table.name}.{fault}")
-    if faults:
-        raise DeclarationError(faults)
     views = [(table, catalog.view(table.name)) for table in tables]
     return (
         [_asset(table, view, settings, clock) for table, view in views],

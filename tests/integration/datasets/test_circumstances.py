@@ -24,6 +24,7 @@ from orchestration.learning.datasets.circumstances import (
 from orchestration.learning.datasets.manifest import DatasetError
 from orchestration.settings import Settings
 from tests.forks import CONTEXT
+from tests.programs import require
 
 KEY = dg.AssetKey(["training", "returns"])
 DAYS = Partition(frequency="daily", start="2024-01-01", timezone="Europe/Berlin")
@@ -34,7 +35,9 @@ def test_git_says_the_commit_and_whether_files_differ_from_it(tmp_path):
 
     def git(*arguments):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
+        subprocess.run(
+            [require("git"), "-C", tmp_path, *identity, *arguments], check=True, capture_output=True
+        )
 
     git("init")
     assert git_state(tmp_path) is None  # no commit yet
