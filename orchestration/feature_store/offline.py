@@ -189,8 +189,8 @@ def _known_by(role: Role) -> str:
 
 
 def _readable(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as DuckDB reads it: texts whose values stand in a dictionary of nulls are nulls."""
-    if pa.types.is_dictionary(values.type) and pa.types.is_null(values.type.value_type):
+    """A column as DuckDB reads it; one without any value, whatever its type, is of Arrow's null type."""
+    if values.null_count == len(values) or pc.all(pc.is_null(values)).as_py():
         return pa.chunked_array([pa.nulls(len(values))])
     return pc.cast(values, pa.float32()) if pa.types.is_float16(values.type) else values
 

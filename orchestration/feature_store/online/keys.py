@@ -56,14 +56,11 @@ def whole_number(value: Any) -> Any:
 
     Above 2**53 a float may be another number than was meant, and stays what it is.
     """
-    if (
-        type(value) is not int
-        and isinstance(value, Real)
-        and not isinstance(value, Integral)
-        and abs(value) <= 2**53
-    ):
-        number = int(value)
-        return number if number == value else value
+    if type(value) is int or isinstance(value, Integral) or not isinstance(value, Real):
+        return value
+    number = float(value)
+    if abs(number) <= 2**53 and number.is_integer():
+        return int(number)
     return value
 
 
