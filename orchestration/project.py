@@ -11,8 +11,10 @@ from typing import Any
 import yaml
 
 from orchestration.declarations import Declarations, load_declarations
+from orchestration.ingestion.raw_table import STAMPS
 from orchestration.settings import Clock, Settings, make_clock
 from orchestration.transformation import load_manifest
+from orchestration.transformation.measures import check_measures
 
 
 @dataclass(frozen=True)
@@ -43,4 +45,6 @@ def read_project(settings: Settings) -> Project:
     manifest = load_manifest(settings)
     variables = _declared_variables(settings)
     clock = make_clock(settings, (variables.get("groundwork") or {}).get("clock"))
-    return Project(settings, manifest, load_declarations(manifest), clock, variables)
+    declarations = load_declarations(manifest)
+    check_measures(settings, manifest, declarations, STAMPS)
+    return Project(settings, manifest, declarations, clock, variables)

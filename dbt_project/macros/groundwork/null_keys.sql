@@ -56,7 +56,7 @@
             when count(*) filter (where {{ column }} is null) > 0
                 then error(
                     '{{ model.original_file_path }}: models.{{ model.name }}.{{ declared }}: found '
-                    || count(*) filter (where {{ column }} is null) || ' rows with null in {{ column }}, such as '
+                    || count(*) filter (where {{ column }} is null) || ' row(s) with null in {{ column }}, such as '
                     || min({{ row_text() }}) filter (where {{ column }} is null)
                     || ', expected a value in each row; leave these rows out in the SQL
                     {%- if declared == "unique_key" and not loop.last %}, or set null_keys to match{% endif %}'

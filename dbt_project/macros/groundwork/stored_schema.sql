@@ -98,18 +98,17 @@
         "UTINYINT": 1, "USMALLINT": 2, "UINTEGER": 3, "UBIGINT": 4, "UHUGEINT": 5
     } -%}
     {%- if stored in order and given in order -%}
-        {%- set to_unsigned = given.startswith("U") -%}
-        {{ return(order[stored] < order[given] and (stored.startswith("U") or not to_unsigned)) }}
-    {%- endif -%}
-    {%- if stored in order and given in ("FLOAT", "DOUBLE") -%}
-        {{ return(order[stored] <= (3 if given == "DOUBLE" else 2)) }}
-    {%- endif -%}
-    {%- if given.startswith("DECIMAL(") and (stored in order or stored.startswith("DECIMAL(")) -%}
+        {%- set is_wider = order[stored] < order[given] and (stored.startswith("U") or not given.startswith("U")) -%}
+    {%- elif stored in order and given in ("FLOAT", "DOUBLE") -%}
+        {%- set is_wider = order[stored] <= (3 if given == "DOUBLE" else 2) -%}
+    {%- elif given.startswith("DECIMAL(") and (stored in order or stored.startswith("DECIMAL(")) -%}
         {%- set to = given[8:-1].split(",") -%}
         {%- set from = [digits[stored], 0] if stored in order else stored[8:-1].split(",") -%}
-        {{ return(
+        {%- set is_wider = (
             to[1] | int >= from[1] | int and to[0] | int - to[1] | int >= from[0] | int - from[1] | int
-        ) }}
+        ) -%}
+    {%- else -%}
+        {%- set is_wider = stored == "FLOAT" and given == "DOUBLE" -%}
     {%- endif -%}
-    {{ return(stored == "FLOAT" and given == "DOUBLE") }}
+    {{ return(is_wider) }}
 {%- endmacro %}
