@@ -47,7 +47,7 @@ from orchestration.declarations.shapes import (
     TrainingSet,
 )
 from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
-from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Exposure, Layer, Table
+from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Exposure, Layer, NullKeys, Table
 
 __all__ = [
     "LAYERS",
@@ -76,6 +76,7 @@ __all__ = [
     "ModelSplit",
     "Monitoring",
     "NewLabelsTrigger",
+    "NullKeys",
     "OnDemandFeature",
     "OperatingPoint",
     "Partition",

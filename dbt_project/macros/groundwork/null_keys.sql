@@ -1,8 +1,8 @@
 {#-
-    Nulls in keys. A key is the config `unique_key`, the entity and timestamp of a feature view, and the key of
-    a spine. By default, `null_keys="reject"`, a row with a null in any of them fails the model before it writes
-    anything. With `null_keys="match"` a null in `unique_key` equals a null: the strategies `window` and
-    `history` then treat such a row like any other. The timestamp of `history` is never null.
+    Nulls in keys. A key is the config `unique_key`, the entity of a feature view, and the key of a spine. By
+    default, `null_keys="reject"`, a row with a null in any of them fails the model before it writes anything.
+    With `null_keys="match"` nulls equal each other: the strategies `window` and `history` treat such a row like
+    any other, and a feature view has values for an entity whose key is null. A timestamp is never null.
 -#}
 
 {% macro unique_key_columns() -%}
@@ -27,21 +27,16 @@
 {% macro columns_without_null() -%}
     {%- set found = {} -%}
     {%- set keys, meta = unique_key_columns(), config.get("meta") or {} -%}
-    {%- for key in keys -%}
-        {%- set is_timestamp = config.get("incremental_strategy") == "history" and loop.last -%}
-        {%- if is_timestamp or not null_keys_match() -%}
-            {%- do found.update({key: "unique_key"}) -%}
-        {%- endif -%}
-    {%- endfor -%}
-    {%- if meta.feature_view -%}
-        {%- for key in meta.feature_view.entity + [meta.feature_view.timestamp or "known_at"] -%}
-            {%- do found.setdefault(key, "config.meta.feature_view") -%}
-        {%- endfor -%}
+    {%- set view, spine = meta.feature_view or {}, meta.spine or {} -%}
+    {%- if not null_keys_match() -%}
+        {%- for key in keys -%}{%- do found.update({key: "unique_key"}) -%}{%- endfor -%}
+        {%- for key in view.entity or [] -%}{%- do found.setdefault(key, "config.meta.feature_view.entity") -%}{%- endfor -%}
     {%- endif -%}
-    {%- if meta.spine -%}
-        {%- for key in meta.spine.key -%}
-            {%- do found.setdefault(key, "config.meta.spine.key") -%}
-        {%- endfor -%}
+    {%- for key in spine.key or [] -%}{%- do found.setdefault(key, "config.meta.spine.key") -%}{%- endfor -%}
+    {%- if view -%}
+        {%- do found.update({view.timestamp or "known_at": "config.meta.feature_view.timestamp"}) -%}
+    {%- elif config.get("incremental_strategy") == "history" -%}
+        {%- do found.update({keys[-1]: "unique_key, its timestamp"}) -%}
     {%- endif -%}
     {{ return(found) }}
 {%- endmacro %}
@@ -59,7 +54,7 @@
                     || count(*) filter (where {{ column }} is null) || ' row(s) with null in {{ column }}, such as '
                     || min({{ row_text() }}) filter (where {{ column }} is null)
                     || ', expected a value in each row; leave these rows out in the SQL
-                    {%- if declared == "unique_key" and not loop.last %}, or set null_keys to match{% endif %}'
+                    {%- if declared in ("unique_key", "config.meta.feature_view.entity") %}, or set null_keys to match{% endif %}'
                 )
             {%- endfor %}
         end as null_keys
