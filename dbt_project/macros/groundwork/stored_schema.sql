@@ -87,7 +87,10 @@
     {{ return(found) }}
 {%- endmacro %}
 
-{#- True where a type holds each value of another one exactly, and DuckLake can alter a column so. -#}
+{#-
+    True where a type holds each value of another one exactly, and a column that DuckLake has altered so is read
+    as it was. Not from FLOAT to DOUBLE: DuckLake then skips files by the shorter text of their extremes.
+-#}
 {% macro is_wider(stored, given) -%}
     {%- set digits = {
         "TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19, "HUGEINT": 39,
@@ -108,7 +111,7 @@
             to[1] | int >= from[1] | int and to[0] | int - to[1] | int >= from[0] | int - from[1] | int
         ) -%}
     {%- else -%}
-        {%- set is_wider = stored == "FLOAT" and given == "DOUBLE" -%}
+        {%- set is_wider = false -%}
     {%- endif -%}
     {{ return(is_wider) }}
 {%- endmacro %}
