@@ -11,9 +11,11 @@ from typing import Any
 import yaml
 
 from orchestration.declarations import DeclarationError, Declarations, load_declarations
+from orchestration.ingestion.raw_table import STAMPS
 from orchestration.partitions import newest_day
 from orchestration.settings import Clock, Settings, make_clock
 from orchestration.transformation import load_manifest
+from orchestration.transformation.measures import check_measures
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def read_project(settings: Settings) -> Project:
     clock = make_clock(settings, (variables.get("groundwork") or {}).get("clock"))
     declarations = load_declarations(manifest)
     _check_clock(declarations, clock)
+    check_measures(settings, manifest, declarations, STAMPS)
     return Project(settings, manifest, declarations, clock, variables)
 
 
