@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
+from orchestration.declarations.data_types import canonical
 from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
 from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
@@ -13,6 +14,7 @@ from orchestration.declarations.tables import (
     DeclaredColumn,
     Exposure,
     Layer,
+    NullKeys,
     Table,
 )
 from orchestration.sql import folded
@@ -34,7 +36,9 @@ def _columns(node: Mapping[str, Any], file: str, key: str, faults: list[str]) ->
         if meta is not None:
             data_type = (column.get("data_type") or "").lower()
             columns.append(
-                DeclaredColumn(name, data_type, column.get("description", ""), meta.classification)
+                DeclaredColumn(
+                    name, data_type, column.get("description", ""), meta.classification, meta.timezone
+                )
             )
     if not columns:
         faults.append(f"{file}: {key}.columns: found nothing, expected every column of the table")
@@ -80,6 +84,26 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
         before[folded(name)] = name
 
 
+def _null_keys(node: Mapping[str, Any], file: str, key: str, faults: list[str]) -> NullKeys:
+    """The config ``null_keys`` of a model, which dbt takes as it is."""
+    config = node.get("config", {})
+    found = config.get("null_keys")
+    place = f"{file}: {key}.config.null_keys"
+    if found not in {None, *get_args(NullKeys)}:
+        faults.append(f"{place}: found {found!r}, expected one of {', '.join(get_args(NullKeys))}")
+    if found != "match":
+        return "reject"
+    strategy = config.get("incremental_strategy")
+    if config.get("materialized") == "incremental" and strategy not in {"window", "history"}:
+        faults.append(
+            f"{place}: found match with incremental_strategy {strategy or 'default'}, "
+            "expected strategy window or history, or null_keys: reject"
+        )
+    if _meta(node).get("spine"):
+        faults.append(f"{place}: found match on a spine, expected reject: a prediction needs a whole key")
+    return "match"
+
+
 def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | None:
     kind = node["resource_type"]
     is_source = kind == "source"
@@ -114,7 +138,7 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         for where, name in _named_columns(meta)
         if name not in names
     )
-    return Table(
+    table = Table(
         unique_id=node["unique_id"],
         layer=layer,
         schema=node["schema"],
@@ -125,7 +149,31 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         tags=tuple(node.get("tags", ())),
         meta=meta,
         upstream=tuple(node.get("depends_on", {}).get("nodes", ())),
+        null_keys="reject" if is_source else _null_keys(node, file, key, faults),
     )
+    faults.extend(_zone_faults(table, key))
+    return table
+
+
+def _zone_faults(table: Table, key: str) -> Iterator[str]:
+    """Time zones that are declared where none applies, or missing where one is needed."""
+    for column in table.columns:
+        kind = canonical(column.data_type)
+        if column.timezone is not None and not (table.meta.ingest and kind.startswith("timestamp")):
+            yield (
+                f"{table.file}: {key}.columns.{column.name}.config.meta.timezone: found "
+                f"{column.timezone!r} on a {kind}, expected it on timestamps of a source only"
+            )
+    ingest = table.meta.ingest
+    column = table.column(ingest.event_time) if ingest and ingest.event_time else None
+    if ingest is None or column is None or ingest.partition is None:
+        return
+    kind = canonical(column.data_type)
+    if kind.startswith("timestamp") and kind != "timestamptz" and table.zone_of(column.name) is None:
+        yield (
+            f"{table.file}: {key}.config.meta.ingest.timezone: found nothing, expected the time zone that "
+            f"the {kind} {column.name!r} is local to (its days are those of {ingest.partition.timezone})"
+        )
 
 
 def _folder_layer(node: Mapping[str, Any]) -> Layer | None:

@@ -23,6 +23,9 @@ def _known_timezone(value: str) -> str:
     return value
 
 
+TimeZone = Annotated[str, AfterValidator(_known_timezone)]
+
+
 def _owner(value: str) -> str:
     if not _OWNER.match(value):
         raise ValueError("expected an e-mail address or team:<name>")
@@ -38,7 +41,7 @@ class Partition(Declared):
     frequency: Literal["daily"]
     start: date
     end: date | None = None
-    timezone: Annotated[str, AfterValidator(_known_timezone)] = "UTC"
+    timezone: TimeZone = "UTC"
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
@@ -66,6 +69,8 @@ class Ingest(Declared):
     primary_key: Annotated[tuple[str, ...], Field(min_length=1)]
     event_time: str | None = None
     partition: Partition | None = None
+    timezone: TimeZone | None = None
+    """The zone that zone-less timestamps of the source are local to; a column may declare its own."""
     new_columns: Literal["fail", "ignore", "evolve"] = "fail"
     max_quarantined_share: float = Field(0.0, ge=0, le=1)
     publication_delay: Duration = timedelta(0)
@@ -203,4 +208,6 @@ class TableMeta(Declared):
 class ColumnMeta(Declared):
     """``config.meta`` of a column."""
 
+    timezone: TimeZone | None = None
+    """On a source: the zone that the column's zone-less timestamps are local to."""
     classification: Classification = "internal"

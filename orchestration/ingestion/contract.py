@@ -9,27 +9,32 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
-from orchestration.declarations import RESERVED_NAMES, Ingest, Table, canonical
-from orchestration.ingestion.casts import Cast, from_text, from_typed
+from orchestration.declarations import RESERVED_NAMES, DeclaredColumn, Ingest, Table, TypeTree, canonical
+from orchestration.ingestion.casts import Cast, Zone
 from orchestration.ingestion.faults import IngestFault, hint, shown
+from orchestration.ingestion.nested_casts import from_text, from_typed
 from orchestration.sql import folded
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 """What stands for null in a ``key=value`` folder."""
-NEW_KEYS = ("partition_columns", "max_unpacked_size")
+NEW_KEYS = ("partition_columns", "max_unpacked_size", "timezone")
 
 
 def reading_version(table: Table) -> str:
     """A hash of what decides how a delivery is read: another one, and it has to be read again."""
     about_reading = {
         "format", "compression", "delimiter", "null_values", "encoding", "table", "cursor", "event_time",
-        "partition", "new_columns", "partition_columns",
+        "partition", "timezone", "new_columns", "partition_columns",
     }  # fmt: skip
     declared = {
         "ingest": declared_values(table.ingest, about_reading),
-        "columns": sorted((c.name, canonical(c.data_type)) for c in table.columns),
+        "columns": sorted((c.name, canonical(c.data_type), *_own_zone(c)) for c in table.columns),
     }
     return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _own_zone(column: DeclaredColumn) -> tuple[str, ...]:
+    return () if column.timezone is None else (column.timezone,)
 
 
 def declared_values(ingest: Ingest, only: Set[str] | None = None) -> dict[str, Any]:
@@ -119,8 +124,14 @@ def _doubled(table: Table, delivered: Sequence[str]) -> list[str]:
     return []
 
 
+def zone(table: Table, name: str) -> Zone:
+    """How zone-less timestamps of a column are read."""
+    is_event_time = table.ingest.partition is not None and name == table.ingest.event_time
+    return Zone(table.zone_of(name), is_event_time)
+
+
 def casts(
-    table: Table, new: Sequence[str], types: Mapping[str, str] | None, place: str,
+    table: Table, new: Sequence[str], types: Mapping[str, TypeTree] | None, place: str,
     texts: Collection[str] = (),
 ) -> dict[str, Cast]:  # fmt: skip
     """How each column's cells become values: declared columns by their types, new ones as text.
@@ -136,19 +147,20 @@ def casts(
         IngestFault: A column was delivered with another type than declared.
     """
     if types is None:
-        return {c.name: from_text(c.name, c.data_type) for c in table.columns} | {
+        return {c.name: from_text(c.name, c.data_type, zone(table, c.name)) for c in table.columns} | {
             name: from_text(name, "varchar") for name in new
         }
     found: dict[str, Cast] = {}
     for column in table.columns:
+        at = zone(table, column.name)
         if column.name in texts:
-            found[column.name] = from_text(column.name, column.data_type)
+            found[column.name] = from_text(column.name, column.data_type, at)
             continue
-        cast = from_typed(column.name, types[column.name], column.data_type)
+        cast = from_typed(column.name, types[column.name], column.data_type, at)
         if cast is None:
             raise IngestFault(
                 f"{place}, column {column.name!r}",
-                f"type {canonical(types[column.name])}",
+                f"type {types[column.name].name}",
                 f"{canonical(column.data_type)}, as declared",
             )
         found[column.name] = cast

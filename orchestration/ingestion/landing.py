@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import duckdb
 
 from orchestration.declarations import Table
+from orchestration.ingestion.event_time import EventTime
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.quarantine import Faulty, Quarantine, bad_row, check_share, collect
 from orchestration.ingestion.raw_table import Change, RawTable, Stamp
@@ -188,12 +189,11 @@ class _Attempt:
         return Landed(change, good + bad, bad, newly, first, last)
 
     def _span(self) -> tuple[datetime | None, datetime | None]:
-        if self._table.ingest.event_time is None:
+        event = EventTime.of(self._table)
+        if event is None:
             return (None, None)
-        event = identifier(self._table.ingest.event_time)
         first, last = self._con.execute(
-            f"select min({event})::timestamptz, max({event})::timestamptz from {self._raw.relation} "
-            f"where {self._scope}"
+            f"select min({event.instant}), max({event.instant}) from {self._raw.relation} where {self._scope}"
         ).fetchall()[0]
         return (_utc(first), _utc(last))
 
@@ -227,11 +227,12 @@ def _survey(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading) -> _
     """Read the whole delivery once and keep nothing but counts."""
     # Hashing every column keeps DuckDB from skipping the columns that nothing else asks for.
     everything = ", ".join(map(identifier, reading.columns))
-    event = identifier(table.ingest.event_time) if table.ingest.event_time else "null"
+    event, bad = EventTime.of(table), bad_row(table)
+    # Rows outside every partition may lie beyond what Python's datetime holds.
+    instant = "null::timestamptz" if event is None else f"if({bad}, null, {event.instant})"
     query = (
-        f"select count(*), count(*) filter ({bad_row(table)}), min({event})::timestamptz, "
-        f"max({event})::timestamptz, bit_xor(hash({everything})) from ({reading.rows('rejecting')}) "
-        "where not _skip"
+        f"select count(*), count(*) filter ({bad}), min({instant}), max({instant}), "
+        f"bit_xor(hash({everything})) from ({reading.rows('rejecting')}) where not _skip"
     )
     with _threads(con, 1 if reading.is_numbered_by_scan else None):
         rows, bad, first, last, _ = con.execute(query).fetchall()[0]

@@ -20,6 +20,7 @@ from orchestration.asset_specs import asset_key
 from orchestration.declarations import Declarations, Table
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.delivery import deliver, unpack
+from orchestration.ingestion.event_time import EventTime
 from orchestration.ingestion.faults import IngestFault, faults_of
 from orchestration.ingestion.files import READERS, temporary_folder
 from orchestration.ingestion.landing_log import LandingLog
@@ -29,7 +30,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import PARTITION_FORMAT, Window, day_window, partitions_def
 from orchestration.run_keys import run_key
 from orchestration.settings import Clock, Settings
-from orchestration.sql import identifier, literal
+from orchestration.sql import literal
 
 INTERVAL_SECONDS = 30
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -94,20 +95,18 @@ def event_days(table: Table, item: Item, place: Place, settings: Settings) -> se
     Raises:
         IngestFault: The file cannot be read as declared.
     """
-    ingest = table.ingest
-    if ingest.partition is None or ingest.event_time is None:
+    ingest, event = table.ingest, EventTime.of(table)
+    if event is None:
         return set()
     with temporary_folder(settings) as folder, closing(duckdb.connect()) as con:
         con.execute("set timezone = 'UTC'")
         con.execute(f"set temp_directory = {literal(str(folder))}")
         con.execute(f"set memory_limit = {literal(settings.duckdb_memory_limit)}")
-        zone, event = literal(ingest.partition.timezone), identifier(ingest.event_time)
-        day = f"timezone({zone}, {event}::timestamptz)::date"
         with faults_of(item.label):
             path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
             reading = READERS[ingest.format](con, table, path, item.label, item.parts)
             rows = con.execute(
-                f"select distinct {day} from ({reading.rows('rejecting')}) "
+                f"select distinct {event.day} from ({reading.rows('rejecting')}) "
                 f"where not _skip and not {bad_row(table)}"
             ).fetchall()
     return {row[0] for row in rows}

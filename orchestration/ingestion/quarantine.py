@@ -9,14 +9,14 @@ from typing import Any
 import duckdb
 
 from orchestration.declarations import Table
+from orchestration.ingestion.event_time import EventTime
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.raw_table import Stamp
 from orchestration.ingestion.readers import MAX_REJECTS
 from orchestration.ingestion.reading import Reading
 from orchestration.lakehouse import table_exists
 from orchestration.lakehouse.tables import relation
-from orchestration.partitions import day_window
-from orchestration.sql import identifier, literal
+from orchestration.sql import literal
 
 SCHEMA = "quarantine"
 MAX_RAW_TEXT = 10_000
@@ -46,12 +46,8 @@ class Faulty:
 
 def _outside(table: Table) -> str | None:
     """A condition: the event time is in no declared partition."""
-    ingest = table.ingest
-    if ingest.partition is None or ingest.event_time is None:
-        return None
-    event, part = identifier(ingest.event_time), ingest.partition
-    after = "" if part.end is None else f" or {event} >= {literal(day_window(part, part.end).start)}"
-    return f"({event} is null or {event} < {literal(day_window(part, part.start).start)}{after})"
+    event = EventTime.of(table)
+    return None if event is None else event.is_outside
 
 
 def bad_row(table: Table) -> str:
@@ -85,11 +81,8 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
     Raises:
         IngestFault: There are more than can be kept.
     """
-    ingest = table.ingest
-    day, event, outside = "null::date", "null", _outside(table) or "false"
-    if ingest.partition is not None and ingest.event_time is not None:
-        event = identifier(ingest.event_time)
-        day = f"timezone({literal(ingest.partition.timezone)}, {event}::timestamptz)::date"
+    at, outside = EventTime.of(table), _outside(table) or "false"
+    day, event = ("null::date", "null") if at is None else (at.day, at.column)
     lists = "".join(f", _g{i}" for i, _ in enumerate(reading.groups()))
     con.execute(
         f"create or replace temp table _suspects as select _n, _broken, {outside} as _is_outside, "

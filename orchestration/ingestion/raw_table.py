@@ -10,6 +10,7 @@ from datetime import datetime
 import duckdb
 
 from orchestration.declarations import Table, canonical
+from orchestration.ingestion.event_time import EventTime
 from orchestration.ingestion.faults import IngestFault
 from orchestration.lakehouse import describe_table
 from orchestration.lakehouse.tables import relation
@@ -64,7 +65,7 @@ class RawTable:
         self._con = con
         self._table = table
         self.relation = relation(table.schema, table.name)
-        self.event_time = table.ingest.event_time
+        self._event_time = EventTime.of(table)
 
     def prepare(self, new_columns: Sequence[str] = ()) -> None:
         """Create the table, or add what the declaration or an evolving delivery has more.
@@ -107,10 +108,9 @@ class RawTable:
 
     def in_window(self, window: Window | None) -> str:
         """A condition: the row's event lies in the window."""
-        if window is None or self.event_time is None:
+        if window is None or self._event_time is None:
             return "true"
-        event = identifier(self.event_time)
-        return f"({event} >= {literal(window.start)} and {event} < {literal(window.end)})"
+        return self._event_time.within(window)
 
     def has_rows(self, condition: str) -> bool:
         """Whether any row fulfils a condition."""

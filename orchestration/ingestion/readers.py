@@ -10,11 +10,15 @@ from itertools import count
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
-from orchestration.declarations import Table
+from orchestration.declarations import Table, TypeTree
 from orchestration.ingestion.contract import casts, check_columns, path_values
 from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.nested_casts import literal_numbers, number_text
+from orchestration.ingestion.number_text import lossy_line
+from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
 from orchestration.ingestion.reading import ROW_NUMBER, Reading
 from orchestration.sql import identifier, listing, literal
 
@@ -178,11 +182,17 @@ def read_jsonl(
         + [f"{literal(value)}::varchar as {identifier(n)}" for n, value in given.items()]
     )
 
+    # DuckDB reads numbers as doubles: where that may lose something, their text is extracted.
+    texts = f"try(json_extract_string({literal_numbers('l')}, {pointers}))"
+    exact = f"list_transform({texts}, lambda x: {number_text('x')})"
+    values = (
+        f"case when {lossy_line(table, names)} then {exact} else try(json_extract_string(l, {pointers})) end"
+    )
+
     def source(number: int | None) -> str:
         return (
             f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
-            f"l as _raw_text from (select l, _skip, try(json_extract_string(l, {pointers})) as j "
-            f"from ({lines(number)}))"
+            f"l as _raw_text from (select l, _skip, {values} as j from ({lines(number)}))"
         )
 
     return Reading(
@@ -215,7 +225,7 @@ def read_parquet(
     """
     file = f"read_parquet({literal(str(path))}, hive_partitioning=false"
     try:
-        found = con.execute(f"describe select * from {file})").fetchall()
+        types, cut = parquet_types(con, path)
         ((rows,),) = con.execute(
             f"select num_rows from parquet_file_metadata({literal(str(path))})"
         ).fetchall()
@@ -223,36 +233,61 @@ def read_parquet(
         raise IngestFault(
             label, f"no readable Parquet file ({shown(str(error), 200)})", "a whole one"
         ) from error
-    types = {row[0]: row[1] for row in found}
-    given = path_values(table, types, parts, label)
+    given = path_values(table, list(types), parts, label)
     new = check_columns(table, [*types, *given], label)
-    return typed_reading(table, new, types, given, label, file, rows)
+    lost = {
+        name: _lost_table(con, found)
+        for name in cut
+        if name in {*(c.name for c in table.columns), *new}
+        and (found := lost_nanoseconds(path, name, label)) is not None
+    }
+    return typed_reading(table, new, types, given, label, file, rows, lost)
+
+
+def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
+    """A temporary table of the values that DuckDB would cut, by row."""
+    name = f"_lost_{next(_scan_numbers)}"
+    con.register(f"{name}_rows", lost)
+    con.execute(f"create or replace temp table {name} as select * from {name}_rows")
+    con.unregister(f"{name}_rows")
+    return name
 
 
 def typed_reading(
-    table: Table, new: tuple[str, ...], types: Mapping[str, str] | None, given: Mapping[str, str | None],
-    label: str, file: str, rows: int,
+    table: Table, new: tuple[str, ...], types: Mapping[str, TypeTree] | None,
+    given: Mapping[str, str | None], label: str, file: str, rows: int, lost: Mapping[str, str] | None = None,
 ) -> Reading:  # fmt: skip
-    """The rows of a Parquet file, whose scan ``file`` begins; ``given`` are values of columns it lacks."""
+    """The rows of a Parquet file, whose scan ``file`` begins.
+
+    ``given`` are values of columns it lacks; ``lost`` the tables with the texts of values that DuckDB cuts.
+    """
+    lost = lost or {}
     names = [*(c.name for c in table.columns), *new]
     # DuckDB numbers the rows in parallel, but not where the file has a column of the same name.
     is_numbered = ROW_NUMBER not in {name.lower() for name in types or names}
     source = f"{file}, file_row_number=true)" if is_numbered else f"{file})"
-    cells = [
-        f"{literal(given[n])}::varchar as {identifier(n)}" if n in given else identifier(n) for n in names
-    ]
+    cells = []
+    for name in names:
+        cell = identifier(name)
+        if name in given:
+            cell = f"{literal(given[name])}::varchar as {cell}"
+        elif name in lost:
+            cell = f"coalesce({lost[name]}.text, {cell}::varchar) as {cell}"
+        cells.append(cell)
+    for table_name in lost.values():
+        source += f" left join {table_name} on {table_name}.row = {ROW_NUMBER}"
     numbered = [ROW_NUMBER] if is_numbered else []
     select = ", ".join([*cells, *numbered, "false as _skip", "false as _broken"])
     own = [identifier(n) for n in names if n not in given]
     raw = f"to_json({{{', '.join(f'{n}: {n}' for n in own)}}})::varchar as _raw_text"
-    texts = dict.fromkeys(given, "varchar")
-    values = casts(table, new, None if types is None else {**types, **texts}, label, frozenset(given))
+    texts = dict.fromkeys([*given, *lost], "varchar")
+    values = casts(table, new, types, label, texts.keys())
     return Reading(
         label=label,
         cells=f"select {select} from {source}",
         careful_cells=f"select {select}, {raw} from {source}",
         casts=values,
-        types={} if types is None else {**types, **texts},
+        types={n: repr(t) for n, t in (types or {}).items()} | texts,
         new_columns=new,
         masked=masked_columns(table),
         ordinal=f"{ROW_NUMBER} + 1" if is_numbered else "row_number() over ()",

@@ -4,7 +4,7 @@ What belongs here: where to read on from, and the run's one transaction. What do
 other database.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -12,6 +12,7 @@ import duckdb
 from orchestration.declarations import Partition
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.databases import Copied, Wanted, copy_table, read_copy
+from orchestration.ingestion.event_time import EventTime, declared_span
 from orchestration.ingestion.faults import IngestFault, faults_of, faults_of_lakehouse
 from orchestration.ingestion.files import Outcome, Run, count_totals
 from orchestration.ingestion.landing import Landed, Terms, land
@@ -19,14 +20,8 @@ from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.raw_table import RawTable, Stamp
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import table_exists
-from orchestration.partitions import Window, day_window
+from orchestration.partitions import Window
 from orchestration.sql import identifier, literal
-
-
-def declared_span(partition: Partition) -> Window:
-    """All instants of a declared partition; an open end is far away."""
-    end = partition.end or date(9999, 1, 1)
-    return Window(day_window(partition, partition.start).start, day_window(partition, end).start)
 
 
 def _days(partition: Partition, window: Window) -> int:
@@ -79,10 +74,8 @@ class TableRun:
             if not LandingLog(con, table.name, reading_version(table)).was_read_so():
                 return None
             raw, name = RawTable(con, table), identifier(cursor)
-            day = "1"
-            if partition is not None and table.ingest.event_time is not None:
-                event = identifier(table.ingest.event_time)
-                day = f"timezone({literal(partition.timezone)}, {event}::timestamptz)::date"
+            event = EventTime.of(table)
+            day = "1" if event is None else event.day
             groups, lowest = con.execute(
                 f"select count(*), min(highest)::varchar from (select {day} as day, max({name}) as highest "
                 f"from {raw.relation} where {raw.in_window(window)} group by 1)"
