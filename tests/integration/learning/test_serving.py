@@ -387,9 +387,10 @@ def test_the_sensor_asks_for_a_run_once_something_waits_and_the_asset_lands_it(w
     works.promote(works.first)
     assets = build_online_prediction_assets({works.spec.name: works.spec}, works.log_dir)
     sensor = build_prediction_sensor(assets, works.settings, dg.DefaultSensorStatus.STOPPED)
+    instance = dg.DagsterInstance.ephemeral()
 
     def ticked() -> list[dg.RunRequest]:
-        return sensor.evaluate_tick(dg.build_sensor_context()).run_requests or []
+        return sensor.evaluate_tick(dg.build_sensor_context(instance)).run_requests or []
 
     assert ticked() == []
     call(works.open(), "POST", "/predict", request())
