@@ -26,7 +26,7 @@ def due_request(
     clock: Clock,
     not_holding: Callable[[dg.AssetKey], Sequence[CheckState]] = lambda _: (),
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run of all assets that have a row due and may be published. A failed one is requested again after a pause.
+    """Request one run of all assets that have a row due and may be published, again after a failed one.
 
     Args:
         instance: Where materializations are recorded.
