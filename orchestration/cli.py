@@ -40,7 +40,12 @@ main.add_command(models)
 @click.option("--force", is_flag=True, help="Run even when nothing has changed since the last run.")
 @click.option("--full-refresh", is_flag=True, help="Build the tables of dbt models again from nothing.")
 def run(
-    partition: str | None, first: str | None, last: str | None, select: str | None, force: bool, full_refresh: bool
+    partition: str | None,
+    first: str | None,
+    last: str | None,
+    select: str | None,
+    force: bool,
+    full_refresh: bool,
 ) -> None:
     """Materialize the whole graph, with every check, in this process."""
     for day in filter(None, (partition, first, last)):

@@ -47,7 +47,15 @@ from orchestration.declarations.shapes import (
     TrainingSet,
 )
 from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
-from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Exposure, Layer, NullKeys, Table
+from orchestration.declarations.tables import (
+    LAYERS,
+    Declarations,
+    DeclaredColumn,
+    Exposure,
+    Layer,
+    NullKeys,
+    Table,
+)
 
 __all__ = [
     "LAYERS",

@@ -225,7 +225,9 @@ def test_keys_of_a_like_type_are_taken_as_declared(filled) -> None:
 
 def test_a_key_that_its_type_cannot_hold_is_an_error_where_nulls_match(filled) -> None:
     table = pa.table({"pump": ["alder"], "site": [2**40], "event_timestamp": pa.array([NOON], INSTANT)})
-    with pytest.raises(EntityColumnError, match="site: found 1 values that are no integer, the first in row 0"):
+    with pytest.raises(
+        EntityColumnError, match="site: found 1 values that are no integer, the first in row 0"
+    ):
         ask(filled, table, ["tank:level"], catalog=make_catalog(null_keys="match"))
 
 
@@ -247,7 +249,9 @@ def test_a_request_column_is_taken_exactly_or_refused(filled, declared: str, val
         request={"amount": RequestColumn(data_type=declared, description="It.")},
         on_demand={"same": OnDemandFeature(expression="amount", data_type=declared, description="It.")},
     )
-    exposure = Exposure("e", "s", "ml", "", "e.yml", ExposureMeta(owner="team:a", feature_service=service), ())
+    exposure = Exposure(
+        "e", "s", "ml", "", "e.yml", ExposureMeta(owner="team:a", feature_service=service), ()
+    )
     served = Service("s", exposure, service, catalog.resolve(["tank:level"]))
     table = spine(("alder", 1, NOON), amount=value)
     asked = partial(ask, filled, table, "s", catalog=Catalog(catalog.views, {"s": served}))
@@ -347,7 +351,11 @@ def test_each_row_gets_what_was_known_at_its_instant(works, history, null_keys) 
     matching = null_keys == "match"
     views = {
         "tank": OracleView(
-            history["composite"], {"pump": "pump", "site": "site"}, history["ttl"], ("level", "note"), matching
+            history["composite"],
+            {"pump": "pump", "site": "site"},
+            history["ttl"],
+            ("level", "note"),
+            matching,
         ),
         "twin": OracleView(history["single"], {"pump": "twin"}, HOUR, ("share",), matching),
     }

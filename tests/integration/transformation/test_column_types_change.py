@@ -59,7 +59,11 @@ REFUSED = {
         model("fewer_digits", "decimal(7,4)"),
         "v: found decimal(6,2) in the table, and decimal(7,4)",
     ),
-    "text": (model("text", "integer"), model("text", "varchar"), "v: found integer in the table, and varchar"),
+    "text": (
+        model("text", "integer"),
+        model("text", "varchar"),
+        "v: found integer in the table, and varchar",
+    ),
     "renamed": (model("renamed", "integer"), RENAMED, "v: found integer in the table, and no such column"),
     "removed": (model("removed", "integer"), REMOVED, "v: found integer in the table, and no such column"),
     "a_struct": (

@@ -16,7 +16,9 @@ from tests.integration.transformation.changing_models import Model, Project
 COLUMNS = {"k": "varchar", "at_": "timestamptz", "v": "integer"}
 SQL = "select k, at_, v from lake.raw.rows"
 MATCH = {"null_keys": "match"}
-VIEW = {"meta": {"owner": "team:operators", "feature_view": {"entity": ["k"], "timestamp": "at_", "ttl": "1 day"}}}
+VIEW = {
+    "meta": {"owner": "team:operators", "feature_view": {"entity": ["k"], "timestamp": "at_", "ttl": "1 day"}}
+}
 SPINE = {"meta": {"owner": "team:operators", "spine": {"key": ["k"], "partition_by": "at_"}}}
 HISTORY = {"incremental_strategy": "history", "unique_key": ["k", "at_"]}
 BY_VALUE = {"unique_key": "v"}
@@ -114,7 +116,9 @@ def strategy(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return texts[0], texts[1]
 
 
-@given(held=CONTENT, surplus=st.integers(1, 3), built=CONTENT, days=st.tuples(DAYS, DAYS), whole=st.booleans())
+@given(
+    held=CONTENT, surplus=st.integers(1, 3), built=CONTENT, days=st.tuples(DAYS, DAYS), whole=st.booleans()
+)
 @settings(max_examples=100, deadline=None)
 def test_a_run_leaves_each_row_that_the_model_gives_exactly_once(
     strategy: tuple[str, str],
@@ -134,7 +138,9 @@ def test_a_run_leaves_each_row_that_the_model_gives_exactly_once(
             for (key, day), value in content.items():
                 # Rows of the window may be held more than once, as two writers at a time can leave them.
                 for _ in range(times if (key, day) in inside else 1):
-                    con.execute(f"insert into {table} values (?, ?, ?)", [key, FIRST + day * timedelta(days=1), value])
+                    con.execute(
+                        f"insert into {table} values (?, ?, ?)", [key, FIRST + day * timedelta(days=1), value]
+                    )
         text = strategy[1 if whole else 0]
         for year, day in (("1901", start), ("1902", end)):
             text = text.replace(f"{year}-01-01", (FIRST + day * timedelta(days=1)).isoformat())

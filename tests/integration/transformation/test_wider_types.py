@@ -37,9 +37,11 @@ def _holds(stored: str, given: str) -> bool:
     """Whether each value of one type is a value of another."""
     if stored in FLOATS or given in FLOATS:
         # Not FLOAT in DOUBLE, though it holds each value: DuckLake skips files by the text of their extremes.
-        return stored in INTEGERS and given in FLOATS and max(map(abs, INTEGERS[stored])) <= 2 ** FLOATS[given]
+        return (
+            stored in INTEGERS and given in FLOATS and max(map(abs, INTEGERS[stored])) <= 2 ** FLOATS[given]
+        )
     old, new = _shape(stored), _shape(given)
-    if old is None or new is None or given in INTEGERS and stored not in INTEGERS:
+    if old is None or new is None or (given in INTEGERS and stored not in INTEGERS):
         return False
     return new[0] <= old[0] and old[1] <= new[1] and (old[2] / new[2]).denominator == 1
 
@@ -63,7 +65,9 @@ def test_a_wider_column_reads_as_it_was_written(lakehouse: LakehouseResource) ->
     extremes = {}
     for name, (stored, _) in columns.items():
         shape = _shape(stored)
-        low, high = ("-0.1", "1e30") if shape is None else (_text(shape[0], shape[2]), _text(shape[1], shape[2]))
+        low, high = (
+            ("-0.1", "1e30") if shape is None else (_text(shape[0], shape[2]), _text(shape[1], shape[2]))
+        )
         extremes[name] = [f"cast('{low}' as {stored})", f"cast('{high}' as {stored})", f"null::{stored}"]
     with lakehouse.get_connection() as con:
         con.execute("create schema lake.s")
@@ -71,7 +75,9 @@ def test_a_wider_column_reads_as_it_was_written(lakehouse: LakehouseResource) ->
         con.execute(f"create table lake.s.t (row_number integer, {body})")
         for row in range(3):
             values = ", ".join(texts[row] for texts in extremes.values())
-            con.execute(f"insert into lake.s.t select i, {values} from range({row * 20}, {row * 20 + 20}) as r (i)")
+            con.execute(
+                f"insert into lake.s.t select i, {values} from range({row * 20}, {row * 20 + 20}) as r (i)"
+            )
         before = {
             name: con.execute(f"select {name}::{given}::varchar from lake.s.t order by row_number").fetchall()
             for name, (_, given) in columns.items()
@@ -80,11 +86,13 @@ def test_a_wider_column_reads_as_it_was_written(lakehouse: LakehouseResource) ->
         for name, (_, given) in columns.items():
             con.execute(f"alter table lake.s.t alter column {name} set data type {given}")
         con.execute("commit")
+    # DuckLake keeps extremes of the old type in memory: a DuckDB that has read the table before the change
+    # raises an internal error for a filter on it until something is inserted.
+    with lakehouse.get_connection() as con:
         for name, (stored, given) in columns.items():
             rows = con.execute(f"select {name}::varchar from lake.s.t order by row_number").fetchall()
             assert rows == before[name], (stored, given)
             for text in extremes[name][:2]:
-                print(stored, given, text)
                 query = f"select count(*) from lake.s.t where {name} = {text}::{given}"
                 assert con.execute(query).fetchall() == [(20,)], (stored, given, text)
             assert con.execute(f"select count(*) from lake.s.t where {name} is null").fetchall() == [(20,)]

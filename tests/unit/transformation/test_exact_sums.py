@@ -136,5 +136,3 @@ def test_a_measure_whose_sums_would_round_is_an_error(
     with pytest.raises(duckdb.Error, match=message):
         _query(con, data_type, events).fetchall()
         con.execute(f"with {ctes.split('/* exact_measures ends */')[0]} from exact_measures").fetchall()
-
-
