@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from orchestration.automation.fingerprint import FINGERPRINT_TAG, Note, compute_fingerprint, folders_of
-from orchestration.automation.jobs import Span, reached_partitions
+from orchestration.automation.jobs import Span, project_partition, reached_partitions
 from orchestration.automation.local_run import quiet
 from orchestration.cli import UI_HINT
 from orchestration.declarations import DeclarationError
@@ -47,7 +47,8 @@ def run_command(
         full_refresh: Build the tables of dbt models again from nothing; implies ``force``.
 
     Returns:
-        The exit code: 0 when the run succeeded and no blocking check failed.
+        The exit code: 0 when the run succeeded, no blocking check failed, and no promotion was withheld for
+        want of checks.
 
     Raises:
         UsageFault: There is no such partition or asset.
@@ -57,6 +58,9 @@ def run_command(
         console = Console(file=terminal, highlight=False, soft_wrap=True)
         project = read_project(settings)
         span = requested_span(project, first, last)
+        if span is None and project_partition(project.declarations) is not None:
+            words = "no partition is over yet: only assets without partitions are run"
+            console.print(words, style="yellow")
         fingerprint = _fingerprint(project, span, select)
         note = None if force or full_refresh or fingerprint is None else _up_to_date(settings, fingerprint)
         if note is not None:
@@ -72,6 +76,8 @@ def run_command(
             snapshot, folders = _snapshot(settings), folders_of(settings)
             Note(fingerprint, snapshot, outcome.run_id, outcome.summary, folders).write(settings)
         console.print(UI_HINT if outcome.succeeded else f"  log: {log}\n{UI_HINT}", markup=False)
+        for line in outcome.withheld:
+            console.print(f"Not up to date: {line}. The next run tries again.", style="red", markup=False)
         return 0 if outcome.succeeded else 1
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from numbers import Integral, Real
 from typing import Any, SupportsIndex
 from uuid import UUID
 
@@ -50,11 +51,24 @@ def _boolean(value: object) -> str:
     return "1" if value else "0"
 
 
+def whole_number(value: Any) -> Any:
+    """A float that is whole as an integer, as pandas has integers in a column with nulls; else the value.
+
+    Above 2**53 a float may be another number than was meant, and stays what it is.
+    """
+    if type(value) is int or isinstance(value, Integral) or not isinstance(value, Real):
+        return value
+    number = float(value)
+    if abs(number) <= 2**53 and number.is_integer():
+        return int(number)
+    return value
+
+
 def _integer(low: int, high: int) -> Callable[[Any], str]:
     def text(value: SupportsIndex) -> str:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(value)
+        number = operator.index(whole_number(value))
         if not low <= number <= high:
             raise ValueError
         return str(number)
@@ -201,8 +215,8 @@ class EntityKeys:
     def encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
         """The keys of entities, given one sequence of values for each entity column.
 
-        An entity with a null in a key column has the key ``NO_ENTITY``, as SQL joins it to nothing, unless its
-        view matches nulls.
+        An entity with a null in a key column has the key ``NO_ENTITY``, as SQL joins it to nothing, unless
+        its view matches nulls.
 
         Raises:
             EntityTypeError: A value is of another type than declared.
