@@ -51,8 +51,12 @@ class TextFacts:
 
     @property
     def newline_option(self) -> str:
-        """The line ending as an option of DuckDB."""
-        return self.newline.decode().replace("\r", "\\r").replace("\n", "\\n")
+        """The option of DuckDB for the line ending.
+
+        DuckDB takes the first one it meets, which may be inside a quoted name; it reads nothing in parallel
+        where CRLF is given.
+        """
+        return "new_line='\\n', " if self.newline == b"\n" else ""
 
 
 def deliver(item: Item, place: Place, settings: Settings, folder: Path) -> Delivery:

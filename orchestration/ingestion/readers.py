@@ -45,7 +45,7 @@ def _scan_options(facts: TextFacts, number: int | None) -> str:
     )  # fmt: skip
     return (
         f"auto_detect=false, strict_mode=true, null_padding=false, hive_partitioning=false, "
-        f"new_line={literal(facts.newline_option)}, max_line_size={MAX_LINE + 2}{rejects}"
+        f"{facts.newline_option}max_line_size={MAX_LINE + 2}{rejects}"
     )
 
 

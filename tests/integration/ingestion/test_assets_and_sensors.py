@@ -1,6 +1,7 @@
 """What Dagster sees: assets with their metadata and failures, and the sensors of landing folders."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import dagster as dg
 import pytest
 
 from orchestration.ingestion import build_landing_sensors, build_raw_assets
+from orchestration.ingestion.landing_sensors import Watch
 from tests.integration.ingestion.landing_ground import Ground, source_table
 
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -224,6 +226,32 @@ def test_run_keys_follow_the_content_and_a_touched_file_asks_for_nothing(ground:
         path.unlink()
         requests, cursor = tick(defs, cursor, instance)
         assert (requests, cursor) == ([], "{}")
+
+
+def test_a_file_put_back_is_asked_for_again_even_if_the_earlier_run_failed(ground: Ground) -> None:
+    defs = definitions(ground, ground.daily(uri="drop"))
+    keys, cursor, versions = [], None, {"A": row(1, 1, "a"), "B": row(1, 1, "b")}
+    with dg.DagsterInstance.ephemeral() as instance:
+        for version in "ABAB":
+            path = ground.put("drop/a.csv", HEADER + versions[version])
+            os.utime(path, (1_600_000_000 + ord(version),) * 2)
+            (request,), after = tick(defs, cursor, instance)
+            assert [r.run_key for r in tick(defs, cursor, instance)[0]] == [request.run_key]
+            tags = {"dagster/run_key": str(request.run_key), "dagster/sensor_name": "landing_readings"}
+            done = run(defs, instance, partition_key="2024-01-01", tags=tags)
+            assert done.success
+            assert ground.rows("name") == [(version.lower(),)]
+            keys.append(request.run_key)
+            cursor = after
+    assert len(set(keys)) == 4
+
+
+def test_a_file_from_the_future_is_asked_for_once_it_is_whole(ground: Ground) -> None:
+    watch = Watch(ground.daily(uri="drop"), ground.settings, ground.clock)
+    path = ground.put("drop/a.csv", HEADER + row(1, 1))
+    os.utime(path, (time.time() + 9_000_000,) * 2)
+    assert watch.look({}, time.time()).unsettled == ["drop/a.csv"]
+    assert list(watch.look({}, time.time() + 60).arrived) == ["drop/a.csv"]
 
 
 def test_what_landed_before_anybody_watched_is_not_asked_for_again(ground: Ground) -> None:

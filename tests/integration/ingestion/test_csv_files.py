@@ -106,7 +106,9 @@ def test_too_large_a_share_fails_naming_columns_lines_and_values_and_nothing_is_
     ):
         assert part in message
     assert caught.value.metadata["unreadable_rows"] == 2
-    assert ground.ask("select count(*) from duckdb_tables() where database_name = 'lake'") == [(0,)]
+    assert ground.ask("select table_name from duckdb_tables() where database_name = 'lake'") == [
+        ("landings",)
+    ]
 
 
 def test_values_of_classified_columns_are_in_no_message(ground: Ground) -> None:
@@ -174,14 +176,14 @@ def test_a_line_just_below_the_limit_lands(ground: Ground) -> None:
 def test_lines_that_an_unterminated_quote_swallows_are_missed(ground: Ground) -> None:
     block = b"".join(b"%d,value\n" % i for i in range(150_000))
     ground.put("in.csv", b"id,name\n" + block + b'7,"oops\n' + block * 24)
-    with pytest.raises(IngestFault, match=r"no row was read from|cannot be read as declared"):
+    with pytest.raises(IngestFault, match=r"line 150002: found a quote that is never closed"):
         ground.land(ground.csv({"id": "integer", "name": "varchar"}, max_quarantined_share=0.5))
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "an empty file"),
+        (b"", "no row"),
         (b"id,at,name\n", "no row"),
         (b"id,at\n1,2024-01-01\n", "no column 'name'"),
         (b"id,at,nmae\n1,2024-01-01,a\n", r"no column 'name' \(did you mean 'nmae'\?\)"),
@@ -192,7 +194,7 @@ def test_lines_that_an_unterminated_quote_swallows_are_missed(ground: Ground) ->
         ("id,at,name\n1,2024-01-01,a\n".encode("utf-16"), "bytes that are not UTF-8"),
         (b"id,at,n\0ame\n1,2024-01-01,a\n", "NUL"),
         (b"id,at,name\n1,2024-01-01T00:00:00Z,a\n2,2024-01", "1 of 2 rows"),
-        (b"id,at,name\n1,2024-01-01,a\n2,2024-01-01,b\r\n3,2024-01-01,c\r4,2024-01-01,d\n", "DuckDB cannot read"),
+        (b"id,at,name\n1,2024-01-01,a\n2,2024-01-01,b\r\n3,2024-01-01,c\r4,2024-01-01,d\n", "line 4: found a line that ends in CR"),
         (b"id,at,name\n1,2024-01-01,caf\xe9\n", "1 of 1 rows"),
     ],
 )  # fmt: skip

@@ -168,12 +168,24 @@ def test_files_without_rows_in_the_window_are_not_read_again(ground: Ground) -> 
     assert len(ground.land(table, days(2)).unchanged) == 3
 
 
-def test_one_bad_file_of_a_folder_lands_nothing_of_the_others(ground: Ground) -> None:
-    ground.put("drop/a.csv", file_of((1, 1, "a")))
+def test_a_bad_file_of_a_folder_is_refused_with_its_reason_and_the_others_land(ground: Ground) -> None:
+    for name in "acd":
+        ground.put(f"drop/{name}.csv", file_of((1, 1, name)))
     ground.put("drop/b.csv", "id,at,name\nx,y,z\n")
-    with pytest.raises(IngestFault, match=r"drop/b\.csv"):
-        ground.land(ground.daily(uri="drop"), ALL)
-    assert ground.ask("select count(*) from duckdb_tables() where database_name = 'lake'") == [(0,)]
+    ground.put("drop/bb.csv", "no,such\n1,2\n")
+    for _ in range(2):
+        with pytest.raises(
+            IngestFault, match=r"2 refused files, 3 others(?s:.*)drop/b\.csv(?s:.*)drop/bb\.csv"
+        ):
+            ground.land(ground.daily(uri="drop"), ALL)
+    assert ground.rows("name, _late_at") == [("a", None), ("c", None), ("d", None)]
+    log = ground.ask("select source_uri, refused is null from ops.landings order by source_uri")
+    assert log == [(f"drop/{n}.csv", n not in ("b", "bb")) for n in ("a", "b", "bb", "c", "d")]
+    ground.put("drop/b.csv", file_of((2, 2, "b")))
+    ground.put("drop/bb.csv", "id,at,name\n")
+    assert [(i.source_uri, i.rows) for i in ground.land(ground.daily(uri="drop"), ALL).landings] == [
+        ("drop/b.csv", 1), ("drop/bb.csv", 0),
+    ]  # fmt: skip
 
 
 def test_an_untidy_file_between_clean_ones_lands_with_them(ground: Ground) -> None:
