@@ -78,9 +78,19 @@ class Reading:
                 for i, group in enumerate(self.groups())
             ]
             inner = ", ".join([inner, "_broken", "_raw_text", *lists])
+        shared = "".join(f", {cast.value} as {alias}" for cast, alias in self._shared().values())
+        source = f"select *{shared} from ({source})"
         if self.is_numbered_by_scan:
             return f"select *, {self.ordinal} as _n from ({inner} from ({source}))"
         return f"{inner}, {self.ordinal} as _n from ({source})"
+
+    def _shared(self) -> dict[str, tuple[Cast, str]]:
+        """Casts whose value is also part of their check, with a name for it: DuckDB would make it twice."""
+        return {
+            name: (cast, f"_v{i}")
+            for i, (name, cast) in enumerate(self.casts.items())
+            if cast.value != identifier(name) and cast.value in cast.is_bad
+        }
 
     @property
     def is_numbered_by_scan(self) -> bool:
@@ -93,8 +103,12 @@ class Reading:
         return self.facts is not None and self.facts.has_nul
 
     def _values(self) -> str:
-        values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
-        bad = ["_broken", *(c.is_bad for c in self.casts.values() if c.is_bad != "false")]
+        values, bad, shared = [], ["_broken"], self._shared()
+        for name, cast in self.casts.items():
+            _, alias = shared.get(name, (cast, cast.value))
+            values.append(f"{alias} as {identifier(name)}")
+            if cast.is_bad != "false":
+                bad.append(cast.is_bad.replace(cast.value, alias))
         if self.has_nul:
             bad += [f"coalesce(contains({identifier(n)}::varchar, chr(0)), false)" for n in self.casts]
         return f"select {', '.join(values)}, {' or '.join(bad)} as _bad, _skip"
