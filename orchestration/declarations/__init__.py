@@ -4,8 +4,15 @@ What belongs here: the shape of every ``config.meta`` the platform reads, and it
 does not: what is done with a declaration (ingestion, features, quality decide that themselves).
 """
 
-from orchestration.declarations.data_types import TypeTree, canonical, decimal_shape, type_tree
-from orchestration.declarations.durations import parse_duration
+from orchestration.declarations.data_types import (
+    TypeTree,
+    canonical,
+    decimal_shape,
+    innermost,
+    list_element,
+    type_tree,
+)
+from orchestration.declarations.durations import in_words, parse_duration
 from orchestration.declarations.manifest import load_declarations
 from orchestration.declarations.models import (
     Algorithm,
@@ -54,6 +61,7 @@ from orchestration.declarations.tables import (
     DeclaredColumn,
     Exposure,
     Layer,
+    NullKeys,
     Table,
 )
 
@@ -85,6 +93,7 @@ __all__ = [
     "ModelSplit",
     "Monitoring",
     "NewLabelsTrigger",
+    "NullKeys",
     "OnDemandFeature",
     "OperatingPoint",
     "Partition",
@@ -103,6 +112,9 @@ __all__ = [
     "TypeTree",
     "canonical",
     "decimal_shape",
+    "in_words",
+    "innermost",
+    "list_element",
     "load_declarations",
     "parse_duration",
     "parse_strict",

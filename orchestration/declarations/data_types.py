@@ -27,6 +27,7 @@ _ALIASES = {
 }  # fmt: skip
 _DECIMAL = re.compile(r"^(?:decimal|numeric|dec)(?:\((\d+)(?:,\s*(\d+))?\))?$")
 _NESTED = re.compile(r"\]$|^(?:struct|row|map|list)\b", re.IGNORECASE)
+_LIST = re.compile(r"^(?P<element>.+?)\s*(?P<brackets>\[\d*\])$")
 
 Kind = Literal["scalar", "struct", "list", "map"]
 
@@ -87,3 +88,17 @@ def type_tree(data_type: str) -> TypeTree:
     except duckdb.Error:
         pass
     return TypeTree("scalar", name)
+
+
+def list_element(data_type: str) -> str | None:
+    """The canonical type of the elements of a canonical list or array type; None for any other type."""
+    match = _LIST.match(data_type)
+    return canonical(match["element"]) if match else None
+
+
+def innermost(data_type: str) -> str:
+    """The canonical type of what a list, or a list of lists, is of; any other type itself."""
+    found = canonical(data_type)
+    while (element := list_element(found)) is not None:
+        found = element
+    return found

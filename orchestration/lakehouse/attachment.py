@@ -124,9 +124,11 @@ class Attachment:
         return config
 
     def setup_sql(self) -> list[str]:
-        """Statements that load what the lakehouse needs and name its secrets."""
+        """Statements, before the attachment, that load what the lakehouse needs and name its secrets."""
         settings = self.settings
-        statements = ["load ducklake"]
+        # For DuckLake's own connection too: it compares instants as texts, so a machine in another zone would
+        # keep or remove old files hours off.
+        statements = ["set global timezone = 'UTC'", "load ducklake"]
         statements.append("load sqlite_scanner" if self.is_embedded else "load postgres_scanner")
         if self.data_path.startswith("s3://"):
             statements += ["load httpfs", self.s3_secret_sql()]

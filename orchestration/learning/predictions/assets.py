@@ -19,7 +19,7 @@ from orchestration.learning.assets import Ground, model_key
 from orchestration.learning.predictions.outcomes import OUTCOME_COLUMNS, OUTCOMES, record_outcomes
 from orchestration.learning.predictions.table import PREDICTIONS
 from orchestration.learning.spec import ModelSpec
-from orchestration.partitions import day_window, partitions_def, run_window
+from orchestration.partitions import day_window, newest_day, partitions_def, run_window
 
 COMPLETE = "every_row_predicted"
 LABELS_COMPLETE, LABELS_IN_TIME = "labels_complete", "labels_in_time"
@@ -127,6 +127,7 @@ def _predictions(
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         from orchestration.learning.predictions.scoring import Day, predict_days  # noqa: PLC0415
 
+        ground.checks.require_publishable(context)
         window = run_window(context)
         assert window is not None, "a partitioned asset runs on partitions"
         first, days = window.start.astimezone(partition.tz).date(), list[Day]()
@@ -134,7 +135,7 @@ def _predictions(
             days.append(Day(first + timedelta(len(days)), found))
         done = predict_days(
             spec, ground.registry(lakehouse), catalog, lakehouse, days, ground.clock.now(), context.run_id,
-            context.log.info,
+            context.log.info, newest_day(partition, ground.clock),
         )  # fmt: skip
         versions = ", ".join(f"{version} {rows:,}" for version, rows in done.versions.items())
         missing = len(done.without_champion)
