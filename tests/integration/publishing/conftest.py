@@ -1,7 +1,6 @@
 import logging
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 

@@ -145,7 +145,9 @@ class Driver:
             definition = definition.get_subset(asset_selection=set(keys), asset_check_selection=set())
         partitioned = any(self.graph.get(key).is_partitioned for key in keys) if keys else True
         selected = keys if checks and keys else None
-        return self._execute(definition, days if partitioned else None, tags or {}, config or {}, selected, fault)
+        return self._execute(
+            definition, days if partitioned else None, tags or {}, config or {}, selected, fault
+        )
 
     def _execute(
         self,
@@ -218,7 +220,7 @@ class Driver:
             tags[RUN_KEY_TAG] = request.run_key
             if self.instance.get_runs(dg.RunsFilter(tags={RUN_KEY_TAG: request.run_key}), limit=1):
                 return
-        day = request.partition_key or tags.pop(PARTITION_NAME_TAG, None)
+        day = tags.pop(PARTITION_NAME_TAG, None) or request.partition_key
         days = (day, day) if day else None
         if ASSET_PARTITION_RANGE_START_TAG in tags:
             days = tags.pop(ASSET_PARTITION_RANGE_START_TAG), tags.pop(ASSET_PARTITION_RANGE_END_TAG)
@@ -235,7 +237,9 @@ class Driver:
         ) as context:
             found = sensor.evaluate_tick(context).run_requests or []
         for request in found:
-            self.request(request.job_name or (name if name.startswith("retrain") else ALL_ASSETS), request, fault)
+            self.request(
+                request.job_name or (name if name.startswith("retrain") else ALL_ASSETS), request, fault
+            )
         return len(found)
 
     def schedule_tick(self, fault: Fault | None = None) -> None:
