@@ -9,13 +9,16 @@ from typing import Any
 
 import dagster as dg
 
-from orchestration.declarations import Table
+from orchestration.declarations import Declarations, Partition, Table
 
 POOL = "lakehouse_write"
 """Pool of every op that writes to the lakehouse; its limit of 1 is set in dagster.yaml."""
 
 SUMMARY = "summary"
 """Metadata of a materialization: what it says in a line."""
+
+WITHHELD = "withheld"
+"""Metadata of a result or a materialization: what was not published for want of checks, in a sentence."""
 
 KINDS: Mapping[str, frozenset[str]] = {
     "raw": frozenset({"duckdb", "parquet"}),
@@ -28,6 +31,12 @@ KINDS: Mapping[str, frozenset[str]] = {
 def asset_key(table: Table) -> dg.AssetKey:
     """``<layer>/<table>``."""
     return dg.AssetKey(list(table.asset_path))
+
+
+def asset_partitions(declarations: Declarations) -> dict[dg.AssetKey, Partition]:
+    """How each declared table that is partitioned is."""
+    found = {asset_key(t): declarations.partition(name) for name, t in declarations.tables.items()}
+    return {key: partition for key, partition in found.items() if partition is not None}
 
 
 def declared_schema(table: Table) -> dg.TableSchema:

@@ -79,6 +79,8 @@ def ui(port: int) -> None:
     os.environ["DAGSTER_HOME"] = str(PROJECT_DIR)
     # It would say that `dg dev` exists, which needs a package only developers have.
     os.environ["PYTHONWARNINGS"] = "ignore:Function `dev_command`"
+    # As long as dagster.yaml waits for the code server, which answers only once definitions are loaded.
+    os.environ.setdefault("DAGSTER_REPOSITORY_GRPC_TIMEOUT_SECONDS", "1800")
     dagster = Path(sys.executable).with_name("dagster")
     os.execv(dagster, [str(dagster), "dev", "--host", "127.0.0.1", "--port", str(port)])
 
@@ -163,7 +165,7 @@ def list_datasets(name: str | None, as_json: bool) -> None:
     """List the versions of all training sets, or of NAME."""
     commands = _datasets()
     with _told_plainly(commands.FAULTS):
-        commands.list_command(Settings(), name, as_json=as_json)
+        sys.exit(commands.list_command(Settings(), name, as_json=as_json))
 
 
 @dataset.command("show")

@@ -29,6 +29,9 @@ from orchestration.quality import ContractError
 from orchestration.settings import Clock, Settings
 from orchestration.transformation import DbtParseError
 
+_ENDLESS = 100_000
+"""Columns of an output that is no terminal."""
+
 FAULTS = (ContractError, DatasetError, DbtParseError, DeclarationError, ValidationError)
 """What is wrong with the project, a version or the command: told without a stack trace."""
 
@@ -44,14 +47,12 @@ def _store(settings: Settings) -> DatasetStore:
 
 
 def _print(shown: Any, *, as_json: bool = False) -> None:
-    # Where there is no terminal a line is as long as it needs to be.
-    console = Console(highlight=False, soft_wrap=as_json)
+    # Values may hold what rich takes for markup or emoji; without a terminal a line is as long as it is.
+    console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, soft_wrap=as_json, width=160)
-    if as_json:
-        console.print(json.dumps(shown, indent=2, default=str), markup=False)
-    else:
-        console.print(shown)
+        console = Console(highlight=False, emoji=False, markup=False, width=_ENDLESS)
+    text = json.dumps(shown, indent=2, default=str) if as_json else shown
+    console.print(text, soft_wrap=as_json or not isinstance(shown, Table))
 
 
 def _table(*headings: str, numbers: Sequence[str] = ()) -> Table:
@@ -74,20 +75,21 @@ def _when(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
-def list_command(settings: Settings, dataset: str | None, *, as_json: bool) -> None:
-    """Print every version, the one built last first.
+def list_command(settings: Settings, dataset: str | None, *, as_json: bool) -> int:
+    """Print every version, the one built last first; gives the exit code: 1 when one cannot be read.
 
     Raises:
-        DatasetError: A manifest cannot be read, or the dataset has no version.
+        DatasetError: The dataset has no version.
     """
     store = _store(settings)
-    if dataset is not None:
+    if dataset is not None and not store.versions(dataset):
         store.resolve(dataset)
     found: list[dict[str, Any]] = []
+    faults: list[str] = []
     for name in store.names() if dataset is None else [dataset]:
-        pins, builds = store.pins(name), store.builds(name)
+        pins, builds = store.pins(name, faults), store.builds(name)
         uses = {v: user for told in users(settings) for v, user in told(name).items()}
-        for manifest in store.manifests(name):
+        for manifest in store.manifests(name, faults):
             pin = pins.get(manifest.version)
             found.append(
                 {
@@ -103,9 +105,11 @@ def list_command(settings: Settings, dataset: str | None, *, as_json: bool) -> N
                     "used_by": uses.get(manifest.version),
                 }
             )
+    for fault in faults:
+        Console(stderr=True, highlight=False, emoji=False, markup=False).print(fault, soft_wrap=True)
     if as_json:
         _print(found, as_json=True)
-        return
+        return 1 if faults else 0
     numbers = ("rows", "size", "builds", "snapshot")
     table = _table(
         "version", "last built (UTC)", "rows", "size", "builds", "snapshot", "kept for", numbers=numbers
@@ -116,7 +120,9 @@ def list_command(settings: Settings, dataset: str | None, *, as_json: bool) -> N
             f"{one['rows']:,}", _size(one["bytes"]), str(one["builds"]), str(one["snapshot"]),
             Text(", ".join(filter(None, (one["pinned"], one["used_by"])))),
         )  # fmt: skip
-    _print(table if found else "no dataset version yet: groundwork dataset build makes one")
+    if found or not faults:
+        _print(table if found else "no dataset version yet: groundwork dataset build makes one")
+    return 1 if faults else 0
 
 
 def show_command(settings: Settings, dataset: str, version: str, *, as_json: bool) -> None:
@@ -184,7 +190,7 @@ def build_command(settings: Settings, dataset: str | None) -> int:
     select = " or ".join(f'key:"datasets/{name}"' for name in names if dataset in (None, name))
     log = settings.data_dir / "logs" / "run.log"
     with quiet(log) as terminal:
-        console = Console(file=terminal, highlight=False, soft_wrap=True)
+        console = Console(file=terminal, highlight=False, soft_wrap=True, emoji=False)
         outcome = run_graph(project, None, select, {}, console)
         store = _store(settings)
         for name in names if dataset is None else [dataset]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from orchestration.asset_specs import asset_partitions
 from orchestration.automation import (
     automate,
     build_alert_sensor,
@@ -23,6 +24,7 @@ from orchestration.automation import (
     sensor_status,
     with_policy,
 )
+from orchestration.dagster_ext import GraphChecks
 from orchestration.declarations import LAYERS
 from orchestration.feature_store.discovery.asset_metadata import Metadata, declared_metadata
 from orchestration.feature_store.online.assets import ONLINE_STORE, build_online_assets
@@ -66,7 +68,8 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
         project.declarations,
         project.clock,
     )
-    online_assets, online_checks = build_online_assets(declarations, settings, clock)
+    graph_checks = GraphChecks(asset_partitions(declarations), settings.lake_lock_timeout_seconds)
+    online_assets, online_checks = build_online_assets(declarations, settings, clock, graph_checks)
     contracts = load_contracts(declarations, settings.soda_checks_dir)
     # Nobody should meet its faults only when features are asked for.
     catalog = build_catalog(declarations)
@@ -74,34 +77,32 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
     learned = build_models(declarations, catalog)
     landing = build_raw_assets(declarations, settings, clock)
     contract_checks = build_contract_checks(contracts, clock)
-    gates = [spec for definition in contract_checks for spec in definition.check_specs]
     layers: list[dg.AssetsDefinition] = []
     for layer in LAYERS[1:]:
         if declarations.layer(layer):
-            layers.append(build_layer_assets(layer, declarations, manifest, settings, clock, gates))
-            gates = [*gates, *layers[-1].check_specs]
+            layers.append(build_layer_assets(layer, declarations, manifest, settings, clock, graph_checks))
     checks = [
         *contract_checks,
         *build_freshness_checks(declarations, clock),
         *online_checks,
     ]
-    check_specs = [spec for definition in (*layers, *checks) for spec in definition.check_specs]
+    graph_checks.add(spec for definition in (*layers, *checks) for spec in definition.check_specs)
     compiled = partial(_compiled, project)
     versions = [
         build_dataset_asset(
-            table, declarations, manifest, project.variables, settings, clock, compiled, check_specs
+            table, declarations, manifest, project.variables, settings, clock, compiled, graph_checks
         )
         for table in declarations.training_sets
     ]
     ground = replace(
-        make_ground(declarations, settings, clock, check_specs, partial(model_definition, project)),
+        make_ground(declarations, settings, clock, graph_checks, partial(model_definition, project)),
         watches=lambda spec: [skew_check(spec)],
     )
     asked = build_online_prediction_assets(learned, settings.prediction_log_dir)
     retraining = retraining_of(project, learned, ground, assemble)
     ages = retraining_ages(learned) | retraining.ages
     assets = dg.map_asset_specs(
-        lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages)),
+        lambda spec: automate(with_policy(_with_facts(spec, told), declarations, clock, ages), graph_checks),
         [
             *landing,
             *layers,
@@ -134,6 +135,7 @@ def assemble(project: Project, **resources: Any) -> dg.Definitions:
                         settings,
                         clock,
                         sensor_status(settings.environment, "automation"),
+                        graph_checks,
                     )
                 ]
                 if online_assets

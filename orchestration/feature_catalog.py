@@ -8,14 +8,19 @@ import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 
+import dagster as dg
 import duckdb
 
+from orchestration.asset_specs import asset_key
+from orchestration.dagster_ext import CheckState, CheckStatus
 from orchestration.feature_store.discovery import CheckResult, Facts, ProfileCache, ViewProfile, gather
 from orchestration.feature_store.views import Catalog, View
+from orchestration.instance import open_instance
 from orchestration.lakehouse import LakehouseResource, current_snapshot
 from orchestration.project import Project
 from orchestration.quality import load_contracts
-from orchestration.quality.history import standing
+from orchestration.quality.contract import Check
+from orchestration.quality.history import check_states
 
 
 def gather_facts(project: Project, catalog: Catalog, views: Collection[str] | None = None) -> Facts:
@@ -87,16 +92,39 @@ def _open(project: Project) -> duckdb.DuckDBPyConnection:
 def _look(con: duckdb.DuckDBPyConnection, project: Project, catalog: Catalog, views: Sequence[View]) -> Facts:
     cache = ProfileCache(project.settings)
     profiles = {view.name: cache.get(con, view) for view in views}
-    return _facts(project, catalog, profiles, _checks(con, project))
+    return _facts(project, catalog, profiles, _checks(project))
 
 
-def _checks(con: duckdb.DuckDBPyConnection, project: Project) -> dict[str, list[CheckResult]]:
-    contracts = load_contracts(project.declarations, project.settings.soda_checks_dir)
+def _checks(project: Project) -> dict[str, list[CheckResult]]:
+    settings = project.settings
+    if settings.dagster_postgres_url is None and not settings.dagster_dir.is_dir():
+        return {}
+    contracts = load_contracts(project.declarations, settings.soda_checks_dir)
+    of_views = [c for c in contracts if c.target.table.meta.feature_view is not None]
+    with open_instance(settings) as instance:
+        states = check_states(instance, of_views)
     found: dict[str, list[CheckResult]] = {}
-    for one in standing(con, [c for c in contracts if c.target.table.meta.feature_view is not None]):
-        result = CheckResult(one.check, one.dimension, one.level == "warn", one.passed, one.measured, one.at)
-        found.setdefault(one.table, []).append(result)
+    for contract in of_views:
+        table = contract.target.table
+        for check in contract.checks:
+            state = states[dg.AssetCheckKey(asset_key(table), check.name)]
+            found.setdefault(table.name, []).append(_result(state, check))
     return found
+
+
+def _result(state: CheckState, check: Check) -> CheckResult:
+    settled = state.settled
+    measured = None if settled is None else settled.evaluation.metadata.get("measured")
+    value = None if measured is None else measured.value
+    return CheckResult(
+        check.name,
+        check.dimension,
+        check.warns,
+        state.status is CheckStatus.PASSED,
+        float(value) if isinstance(value, int | float) else None,
+        None if settled is None else settled.at,
+        state.status in (CheckStatus.PASSED, CheckStatus.WARNED, CheckStatus.FAILED),
+    )
 
 
 def _facts(

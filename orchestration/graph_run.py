@@ -8,11 +8,13 @@ import importlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph
 from rich.console import Console
 
 from orchestration.automation.jobs import ALL_ASSETS, Span
@@ -41,11 +43,15 @@ class UsageFault(ValueError):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run went: its id, whether everything in it succeeded, and the table at its end."""
+    """How a run went: its id, whether everything in it succeeded, and the table at its end.
+
+    ``withheld`` is what it did not publish for want of checks.
+    """
 
     run_id: str
     succeeded: bool
     summary: str
+    withheld: Sequence[str] = ()
 
 
 def _selected(
@@ -159,9 +165,22 @@ def run_graph(
     summary = progress.summary()
     succeeded = result.success and not progress.blocked
     console.print(f"\n{summary}\n", markup=False)
+    for line in _skipped(repository.asset_graph, progress):
+        console.print(line, style="yellow", markup=False)
     word, style = ("succeeded", "green") if succeeded else ("failed", "red")
+    if succeeded and progress.withheld:
+        word, style = "succeeded but withheld a promotion", "red"
     console.print(f"Run {result.run_id} {word} in {time.monotonic() - started:.1f} s", style=style)
-    if not succeeded:
-        for line in [*(f"blocked by {name}" for name in progress.blocked), *progress.errors]:
-            console.print(f"  {line}", style=style, markup=False)
-    return Outcome(result.run_id, succeeded, summary)
+    reasons = [*(f"blocked by {name}" for name in progress.blocked), *progress.errors]
+    for line in [*(() if succeeded else reasons), *progress.withheld]:
+        console.print(f"  {line}", style=style, markup=False)
+    return Outcome(result.run_id, succeeded and not progress.withheld, summary, tuple(progress.withheld))
+
+
+def _skipped(graph: BaseAssetGraph[Any], progress: Progress) -> Iterator[str]:
+    """The checks on what the run built that it did not evaluate, an asset a line."""
+    missing = graph.asset_check_keys - progress.evaluated
+    for key in sorted(key for key, line in progress.assets.items() if line.is_built):
+        names = sorted(check.name for check in missing if check.asset_key == key)
+        if names:
+            yield f"not evaluated: {len(names)} checks of {key.to_user_string()}: {', '.join(names)}"

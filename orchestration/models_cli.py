@@ -60,10 +60,13 @@ def compare_models(model: str, one: str, other: str) -> None:
 @click.argument("model")
 @click.argument("version")
 @click.option("--reason", required=True, help="Why; it is kept.")
-def promote_model(model: str, version: str, reason: str) -> None:
-    """Let VERSION serve from now on, whatever the gate says."""
+@click.option(
+    "--ignore-failed-checks", is_flag=True, help="Even if input checks do not hold; the registry keeps which."
+)
+def promote_model(model: str, version: str, reason: str, ignore_failed_checks: bool) -> None:
+    """Let VERSION serve from now on, whatever the gate says, if the input checks hold."""
     with _told() as command:
-        command.promote_command(Settings(), model, version, reason)
+        command.promote_command(Settings(), model, version, reason, ignore_failed_checks=ignore_failed_checks)
 
 
 @models.command("rollback")

@@ -19,6 +19,7 @@ from orchestration.learning.artifact import CorruptArtifactError
 from orchestration.learning.card import card_json, card_markdown
 from orchestration.learning.events import Event, RegistryError, Who, champion_of
 from orchestration.learning.registry import Registry
+from orchestration.model_checks import input_verdicts
 from orchestration.project import read_project
 from orchestration.settings import Settings
 from orchestration.transformation import DbtParseError
@@ -40,7 +41,7 @@ def _person(reason: str) -> Who:
 
 def _terminal() -> Console:
     # Into a file or a pipe nothing is cut off.
-    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 200)
+    return Console(soft_wrap=True, highlight=False, emoji=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _table(*headings: str) -> Table:
@@ -132,11 +133,27 @@ def _differing(one: dict[str, object], other: dict[str, object]) -> list[tuple[s
     return found
 
 
-def promote_command(settings: Settings, model: str, version: str, reason: str) -> None:
-    """Make a version champion by hand: the gate is not asked, and the event says so."""
-    event = open_registry(settings).promote(
-        model, version, _person(reason), evidence={"gate": "not asked: promoted by hand"}
-    )
+def promote_command(
+    settings: Settings, model: str, version: str, reason: str, *, ignore_failed_checks: bool = False
+) -> None:
+    """Make a version champion by hand: the gate is not asked, and the event says so.
+
+    Raises:
+        RegistryError: A blocking check that the model depends on does not hold, and that is not ignored.
+    """
+    from orchestration.learning.gate import not_holding  # noqa: PLC0415 - imports NumPy
+
+    registry = open_registry(settings)
+    faults = not_holding(input_verdicts(settings, model))
+    if faults and not ignore_failed_checks:
+        raise RegistryError(
+            f"{model}: found input checks that do not hold: {faults}; expected all passed, or "
+            "--ignore-failed-checks"
+        )
+    evidence = {"gate": "not asked: promoted by hand", **({"ignored_checks": faults} if faults else {})}
+    event = registry.promote(model, version, _person(reason), evidence=evidence)
+    if faults:
+        _terminal().print(f"warning: promoted although input checks do not hold: {faults}", style="yellow")
     _terminal().print(f"{model}: {event.version} serves, instead of {event.before or 'none'}")
 
 

@@ -7,7 +7,7 @@ line that says what is being worked on.
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,9 +19,11 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from orchestration.asset_specs import SUMMARY
+from orchestration.asset_specs import SUMMARY, WITHHELD
+from orchestration.dagster_ext.check_state import CheckStatus, evaluation_status
 
-_OUTCOMES = ("passed", "warned", "failed")
+_ALWAYS_SHOWN = (CheckStatus.PASSED.value, CheckStatus.WARNED.value, CheckStatus.FAILED.value)
+_OUTCOMES = (*_ALWAYS_SHOWN, CheckStatus.NOT_EVALUATED.value)
 _DETAILS = ("measured", "threshold", "rows_tested", "failed_rows", "contract")
 
 
@@ -42,6 +44,7 @@ class AssetLine:
 
     rows: int | None = None
     seconds: float = 0.0
+    is_built: bool = False
     checks: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_OUTCOMES, 0))
 
 
@@ -57,6 +60,8 @@ class Progress:
         self.assets: dict[dg.AssetKey, AssetLine] = {}
         self.errors: list[str] = []
         self.blocked: list[str] = []
+        self.withheld: list[str] = []
+        self.evaluated: set[dg.AssetCheckKey] = set()
 
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
@@ -122,6 +127,8 @@ class Progress:
         known = key in self.assets
         line = self.assets.setdefault(key, AssetLine())
         line.seconds += seconds
+        line.is_built = True
+        self._note_withheld(materialization.metadata)
         rows = _plain(materialization.metadata.get("dagster/row_count"))
         line.rows = int(rows) if rows is not None else line.rows
         # A range of partitions is one event a partition: the first says it all. An empty quarantine
@@ -133,7 +140,9 @@ class Progress:
 
     def _checked(self, evaluation: dg.AssetCheckEvaluation) -> None:
         severe = evaluation.severity == dg.AssetCheckSeverity.ERROR
-        outcome = "passed" if evaluation.passed else "failed" if severe else "warned"
+        outcome = evaluation_status(evaluation).value
+        self.evaluated.add(evaluation.asset_check_key)
+        self._note_withheld(evaluation.metadata)
         self.assets.setdefault(evaluation.asset_key, AssetLine()).checks[outcome] += 1
         self._step_checks.setdefault(evaluation.asset_key, Counter())[outcome] += 1
         if evaluation.passed:
@@ -149,6 +158,11 @@ class Progress:
         if evaluation.blocking:
             self.blocked.append(f"{evaluation.asset_key.to_user_string()}: {evaluation.check_name}")
 
+    def _note_withheld(self, metadata: Mapping[str, Any]) -> None:
+        said = str(_plain(metadata[WITHHELD])) if WITHHELD in metadata else ""
+        if said and said not in self.withheld:
+            self.withheld.append(said)
+
     def _ended(self) -> None:
         """Print how the checks of the step went."""
         if not self._step_checks:
@@ -159,7 +173,13 @@ class Progress:
         layer, name = _place(keys[0])
         if len(keys) > 1:
             name = f"{len(keys)} tables"
-        style = "red" if totals["failed"] else "yellow" if totals["warned"] else None
+        style = (
+            "red"
+            if totals["failed"] or totals[CheckStatus.NOT_EVALUATED.value]
+            else "yellow"
+            if totals["warned"]
+            else None
+        )
         self._line(layer, name, f"{'checks':>18}  {self._lap():6.1f} s  {text}", style)
 
     def _failed(self, event: dg.DagsterEvent) -> None:
@@ -177,16 +197,14 @@ class Progress:
             layers.setdefault(key.path[0], []).append(line)
         table = Table(box=None, pad_edge=False)
         table.add_column("layer")
-        for name in (
-            "assets",
-            "rows",
-            *(f"checks {o}" if o == "passed" else o for o in _OUTCOMES),
-            "seconds",
-        ):
+        found = [line.checks for line in self.assets.values()]
+        shown = [o for o in _OUTCOMES if o in _ALWAYS_SHOWN or any(checks[o] for checks in found)]
+        checks = (f"checks {o}" if o == CheckStatus.PASSED.value else o for o in shown)
+        for name in ("assets", "rows", *checks, "seconds"):
             table.add_column(name, justify="right")
         for layer, lines in layers.items():
-            table.add_row(layer, *_totals(lines))
-        table.add_row("all", *_totals(list(self.assets.values())))
+            table.add_row(layer, *_totals(lines, shown))
+        table.add_row("all", *_totals(list(self.assets.values()), shown))
         console = Console(width=100, color_system=None)
         with console.capture() as captured:
             console.print(table)
@@ -198,10 +216,10 @@ def _place(key: dg.AssetKey) -> tuple[str, str]:
     return key.path[0], "/".join(key.path[1:])
 
 
-def _totals(lines: list[AssetLine]) -> list[str]:
+def _totals(lines: list[AssetLine], shown: Sequence[str]) -> list[str]:
     return [
         str(len(lines)),
         f"{sum(line.rows or 0 for line in lines):,}",
-        *(str(sum(line.checks[outcome] for line in lines)) for outcome in _OUTCOMES),
+        *(str(sum(line.checks[outcome] for line in lines)) for outcome in shown),
         f"{sum(line.seconds for line in lines):.1f}",
     ]

@@ -7,6 +7,7 @@ themselves (``automation.retraining``), or the replay (``replay``).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import dagster as dg
 import duckdb
@@ -17,10 +18,10 @@ from orchestration.automation import reached_partitions
 from orchestration.automation.retraining.evidence import Labels, Learnt, Watched
 from orchestration.automation.retraining.sensors import Retrained, build_retraining, newest_partitions
 from orchestration.lakehouse import last_change, table_exists
-from orchestration.learning.assets import Ground, checks_hold, model_key, watches_hold
+from orchestration.learning.assets import Ground, model_key
 from orchestration.learning.datasets import DatasetStore, dataset_key
 from orchestration.learning.spec import ModelSpec
-from orchestration.model_definition import model_definition
+from orchestration.model_definition import comparable_definition
 from orchestration.project import Project
 from orchestration.replay.assets import build_replay
 
@@ -46,8 +47,7 @@ def retraining_of(
     """Triggers, jobs and the replay of every declared model; ``assemble`` makes a project's definitions."""
 
     def checks(instance: dg.DagsterInstance, model: str) -> Mapping[str, bool | None]:
-        spec = models[model]
-        return checks_hold(instance, ground.inputs(spec)) | watches_hold(instance, ground.watches(spec))
+        return ground.verdicts(instance, models[model])
 
     retrained = [_retrained(project, spec) for spec in models.values()]
     assets, jobs, sensors = build_retraining(retrained, project.settings, project.clock, checks)
@@ -69,7 +69,7 @@ def watched_model(project: Project, spec: ModelSpec, restated: Restated) -> Watc
         policy=spec.declared.retrain,
         labels=Labels(spec.table.schema, spec.table.name, spec.training_set.label_known_at),
         labelled=spec.declared.monitoring.performance.labelled,
-        definition=lambda: model_definition(project, spec),
+        definition=partial(comparable_definition, project, spec),
         restated=restated,
     )
 

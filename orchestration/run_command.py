@@ -39,7 +39,8 @@ def run_command(
         force: Run in any case.
 
     Returns:
-        The exit code: 0 when the run succeeded and no blocking check failed.
+        The exit code: 0 when the run succeeded, no blocking check failed, and no promotion was withheld for
+        want of checks.
 
     Raises:
         UsageFault: There is no such partition or asset.
@@ -62,6 +63,8 @@ def run_command(
             snapshot, folders = _snapshot(settings), folders_of(settings)
             Note(fingerprint, snapshot, outcome.run_id, outcome.summary, folders).write(settings)
         console.print(UI_HINT if outcome.succeeded else f"  log: {log}\n{UI_HINT}", markup=False)
+        for line in outcome.withheld:
+            console.print(f"Not up to date: {line}. The next run tries again.", style="red", markup=False)
         return 0 if outcome.succeeded else 1
 
 

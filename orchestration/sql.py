@@ -5,6 +5,9 @@ What belongs here: identifiers and literals. What does not: any statement.
 
 from collections.abc import Iterable
 from datetime import datetime
+from string import ascii_lowercase, ascii_uppercase
+
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 
 def identifier(name: str) -> str:
@@ -26,3 +29,8 @@ def literal(value: str | int | datetime | None) -> str:
 def listing(values: Iterable[str]) -> str:
     """A list of quoted texts."""
     return "[" + ", ".join(literal(v) for v in values) + "]"
+
+
+def folded(name: str) -> str:
+    """A name as DuckDB compares it: without the case of ASCII letters."""
+    return name.translate(_LOWER)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.order import in_parts
+from tests.programs import skipped_line
 from tests.servers import fresh_database, postgres_server, redis_server
 
 
@@ -13,6 +14,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the tests in order for so many workers."""
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     items[:] = in_parts(items, int(workers))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
+    """Last of all, say how many tests were skipped for want of which program."""
+    yield
+    skipped = terminalreporter.stats.get("skipped", [])
+    line = skipped_line(str(report.longrepr[2]) for report in skipped if isinstance(report.longrepr, tuple))
+    if line is not None:
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,25 +11,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg2
-import pytest
 import redis
+
+from tests.programs import require
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def postgres_bin() -> Path | None:
-    """The newest folder with PostgreSQL's server programs, or None."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda p: float(p.parent.parent.name)
-    )
-    if found:
-        return found[-1].parent
-    on_path = shutil.which("pg_ctl")
-    return Path(on_path).resolve().parent if on_path else None
 
 
 def _as_server_user() -> list[str]:
@@ -40,9 +30,7 @@ def _as_server_user() -> list[str]:
 @contextmanager
 def postgres_server() -> Iterator[str]:
     """A fresh server without durability; gives the ``postgresql://`` address of its database."""
-    programs = postgres_bin()
-    if programs is None:
-        pytest.skip("this machine has no PostgreSQL server programs (package postgresql)")
+    programs = require("PostgreSQL")
     folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
@@ -94,13 +82,11 @@ def fresh_database(server: str) -> Iterator[str]:
 @contextmanager
 def redis_server() -> Iterator[str]:
     """A fresh Redis that keeps nothing on disk; gives its ``redis://`` address."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise RuntimeError("this machine has no redis-server (package redis-server)")
+    program = require("redis-server")
     port = _free_port()
     with tempfile.TemporaryDirectory(prefix="redis-") as folder:
         process = subprocess.Popen(
-            [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+            [str(program), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
              "--dir", folder],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip

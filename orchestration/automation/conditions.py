@@ -4,9 +4,13 @@ What belongs here: conditions built from Dagster's own parts. What does not: sch
 the day's landing) and sensors (they notice files).
 """
 
+import warnings
+
 import dagster as dg
 
 from orchestration.automation.registration import sensor_status
+from orchestration.dagster_ext import GraphChecks
+from orchestration.dagster_ext.check_condition import BlockingChecksHold
 from orchestration.settings import Settings
 
 GATED = frozenset({"staged", "features", "training"})
@@ -19,7 +23,19 @@ REPORTS = frozenset({"quality", "monitoring"})
 """What tells of its inputs, good or bad."""
 
 
-def refresh_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+Condition = dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]
+
+
+def inputs_hold(checks: GraphChecks) -> Condition:
+    """True where every blocking check on every input holds, or the input is requested on this tick.
+
+    What is requested together runs together: there a failed check stops what is downstream.
+    """
+    holds = BlockingChecksHold(checks) | dg.AutomationCondition.will_be_requested()
+    return dg.AutomationCondition.all_deps_match(holds).with_label("inputs_hold")
+
+
+def refresh_when_inputs_pass(checks: GraphChecks) -> Condition:
     """Refresh a partition once its inputs changed and every blocking check on them passed.
 
     Triggers when an input of the partition was updated, or the partition became missing, since this
@@ -27,29 +43,25 @@ def refresh_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetC
     an old day refreshes that day.
 
     Holds back while an input is missing or being made, while the asset itself is being made, and
-    while the newest evaluation of a blocking check on an input failed, never happened or crashed;
-    the trigger is kept, so a check that is mended later lets the request through, once.
+    while a blocking check on an input does not hold for the data that is there now: it failed, was not
+    evaluated or crashed. The trigger is kept, so a check that passes later lets the request through, once.
 
-    Can fail to do what you want when a blocking check reports a failure with severity WARN: Dagster
-    then goes on inside the run but never here. Put warn-level checks on non-blocking specs. A failed
-    run of this asset is not requested again until an input changes: mend it and run it by hand.
+    A failed run of this asset is not requested again until an input changes: fix it and run it by hand.
     """
-    return _when_inputs_pass(dg.AutomationCondition.any_deps_updated(), "refresh_when_inputs_pass")
+    return _when_inputs_pass(dg.AutomationCondition.any_deps_updated(), "refresh_when_inputs_pass", checks)
 
 
-def _when_inputs_pass(
-    updated: dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey], label: str
-) -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+def _when_inputs_pass(updated: Condition, label: str, checks: GraphChecks) -> Condition:
     return (
         (dg.AutomationCondition.newly_missing() | updated).since_last_handled()
         & ~dg.AutomationCondition.any_deps_missing()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
-        & dg.AutomationCondition.all_deps_blocking_checks_passed()
+        & inputs_hold(checks)
     ).with_label(label)
 
 
-def serve_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+def serve_when_inputs_pass(checks: GraphChecks) -> Condition:
     """Refresh an asset without partitions once its inputs changed and every blocking check on them passed.
 
     As ``refresh_when_inputs_pass``, but it does not wait for every partition of an input: what there is is
@@ -60,21 +72,21 @@ def serve_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetChe
         inputs_changed.since_last_handled()
         & ~dg.AutomationCondition.any_deps_in_progress()
         & ~dg.AutomationCondition.in_progress()
-        & dg.AutomationCondition.all_deps_blocking_checks_passed()
+        & inputs_hold(checks)
     ).with_label("serve_when_inputs_pass")
 
 
-def predict_when_inputs_pass() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+def predict_when_inputs_pass(checks: GraphChecks) -> Condition:
     """Predict a partition once its features changed and every blocking check on them passed.
 
     As ``refresh_when_inputs_pass``, but that another champion serves changes no prediction of a day that is
     over. Holds back until there is a champion.
     """
     updated = dg.AutomationCondition.any_deps_updated().ignore(dg.AssetSelection.groups("model"))
-    return _when_inputs_pass(updated, "predict_when_inputs_pass")
+    return _when_inputs_pass(updated, "predict_when_inputs_pass", checks)
 
 
-def refresh_when_inputs_settle() -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
+def refresh_when_inputs_settle() -> Condition:
     """Refresh after any input changed, passing or not: for reports, which must tell of failures too.
 
     Triggers when an input was updated since this asset was last requested or updated. Holds back
@@ -88,17 +100,17 @@ def refresh_when_inputs_settle() -> dg.AutomationCondition[dg.AssetKey | dg.Asse
     ).with_label("refresh_when_inputs_settle")
 
 
-def automate(spec: dg.AssetSpec) -> dg.AssetSpec:
+def automate(spec: dg.AssetSpec, checks: GraphChecks) -> dg.AssetSpec:
     """The spec with the condition of its layer; a spec that has one keeps it."""
     layer = spec.key.path[0]
     if spec.automation_condition is not None:
         return spec
     if layer in GATED:
-        return spec.replace_attributes(automation_condition=refresh_when_inputs_pass())
+        return spec.replace_attributes(automation_condition=refresh_when_inputs_pass(checks))
     if layer in SERVED:
-        return spec.replace_attributes(automation_condition=serve_when_inputs_pass())
+        return spec.replace_attributes(automation_condition=serve_when_inputs_pass(checks))
     if layer in PREDICTED:
-        return spec.replace_attributes(automation_condition=predict_when_inputs_pass())
+        return spec.replace_attributes(automation_condition=predict_when_inputs_pass(checks))
     if layer in REPORTS:
         return spec.replace_attributes(automation_condition=refresh_when_inputs_settle())
     return spec
@@ -106,10 +118,13 @@ def automate(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 def build_automation_sensor(settings: Settings) -> dg.AutomationConditionSensorDefinition:
     """The sensor that evaluates the conditions; it sees every asset, so that none is requested twice."""
-    return dg.AutomationConditionSensorDefinition(
-        name="layer_automation",
-        target=dg.AssetSelection.all(),
-        minimum_interval_seconds=settings.sensor_interval(30),
-        default_status=sensor_status(settings.environment, "automation"),
-        description="Requests what lies downstream of data that changed and passed its blocking checks.",
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # use_user_code_server
+        return dg.AutomationConditionSensorDefinition(
+            name="layer_automation",
+            target=dg.AssetSelection.all(),
+            use_user_code_server=True,  # the daemon cannot evaluate a condition of our own
+            minimum_interval_seconds=settings.sensor_interval(30),
+            default_status=sensor_status(settings.environment, "automation"),
+            description="Requests what lies downstream of data that changed and passed its blocking checks.",
+        )

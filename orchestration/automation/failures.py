@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster import DagsterEventType
 from dagster._core.snap import ExecutionStepSnap
-from dagster._core.storage.asset_check_execution_record import (
-    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 from pydantic import BaseModel
+
+from orchestration.dagster_ext import CheckHistory
+from orchestration.dagster_ext.check_state import Result
 
 _LONGEST_LINE = 500
 
@@ -70,22 +68,14 @@ def _errors(instance: dg.DagsterInstance, run_id: str) -> tuple[dict[str, str], 
     return steps, whole
 
 
-def _latest_evaluation(
-    instance: dg.DagsterInstance, key: dg.AssetCheckKey
-) -> AssetCheckExecutionRecord | None:
-    history = instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=1, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
-    )
-    return history[0] if history else None
-
-
 def _last_done(instance: dg.DagsterInstance, asset: dg.AssetKey, check: str | None) -> tuple[str, float]:
     """Run and instant of the last time the asset was made, or the check evaluated."""
     if check is None:
         made = instance.get_latest_materialization_event(asset)
         return (made.run_id, made.timestamp) if made is not None else ("", 0.0)
-    latest = _latest_evaluation(instance, dg.AssetCheckKey(asset, check))
-    return (latest.run_id, latest.create_timestamp) if latest is not None else ("", 0.0)
+    key = dg.AssetCheckKey(asset, check)
+    results = CheckHistory(instance).last_results([key])[key]
+    return (results[0].run_id, results[0].planned_at.timestamp()) if results else ("", 0.0)
 
 
 def _planned(steps: Iterable[ExecutionStepSnap]) -> Iterator[tuple[str, dg.AssetKey, str | None]]:
@@ -190,37 +180,27 @@ def _what(item: Broken) -> str:
 def failing_checks(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey], threshold: int
 ) -> list[Failure]:
-    """Checks whose last ``threshold`` evaluations all failed with severity ERROR."""
+    """Checks whose last ``threshold`` results all failed with severity ERROR, or could not be evaluated."""
+    history = CheckHistory(instance)
+    failing = [
+        key for key, results in history.last_results(keys).items() if results and _is_error(results[0])
+    ]
     found = []
-    for key in keys:
-        latest = instance.event_log_storage.get_asset_check_execution_history(
-            key, limit=threshold, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
-        )
-        if len(latest) < threshold or not all(_is_error(record) for record in latest):
+    for key, results in history.last_results(failing, threshold).items():
+        if len(results) < threshold or not all(map(_is_error, results)):
             continue
-        evaluation = _evaluation(latest[0])
-        description = evaluation.description if evaluation is not None else None
         asset = key.asset_key.to_user_string()
+        what = "failed" if any(result.evaluated for result in results) else "was not evaluated"
         found.append(
             Failure(
                 subject=f"check:{asset}:{key.name}",
                 asset=asset,
-                line=f"check {key.name} of {asset} failed, {threshold} in a row: "
-                f"{_first_line(description, 'see its page')} (run {latest[0].run_id})",
+                line=f"check {key.name} of {asset} {what}, {threshold} in a row: "
+                f"{_first_line(results[0].evaluation.description, 'see its page')} (run {results[0].run_id})",
             )
         )
     return found
 
 
-def _evaluation(record: AssetCheckExecutionRecord) -> dg.AssetCheckEvaluation | None:
-    event = record.event.get_dagster_event() if record.event is not None else None
-    if event is None or event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
-        return None
-    return event.asset_check_evaluation_data
-
-
-def _is_error(record: AssetCheckExecutionRecord) -> bool:
-    if record.status != AssetCheckExecutionRecordStatus.FAILED:
-        return False
-    evaluation = _evaluation(record)
-    return evaluation is None or evaluation.severity == dg.AssetCheckSeverity.ERROR
+def _is_error(result: Result) -> bool:
+    return not result.evaluation.passed and not result.warns

@@ -1,9 +1,8 @@
 """Freshness: how old an asset may be, on the platform's clock.
 
-Two views of it. The ``freshness`` check of each table compares the newest instant in the data with
-the platform's clock: the truth, on the wall clock and on recorded history alike. Dagster's
-``FreshnessPolicy`` watches, on the wall clock, that materializations keep coming. What belongs here:
-both, and the limits they use. What does not: what the columns mean.
+Two views of it. The ``freshness`` check of a table that declares ``freshness`` compares the newest instant
+in the data with the platform's clock, the wall clock or a replay clock. Dagster's ``FreshnessPolicy`` watches
+that materializations keep coming: Dagster measures it on the wall clock, so on a replay clock there is none.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,31 +14,17 @@ import duckdb
 
 from orchestration.asset_specs import asset_key
 from orchestration.automation.jobs import OPERATIONS
-from orchestration.declarations import LAYERS, Declarations, Layer, Table
+from orchestration.dagster_ext.check_state import EVALUATED
+from orchestration.declarations import LAYERS, Declarations, Freshness, Layer, Table, in_words
 from orchestration.lakehouse import LakehouseResource
 from orchestration.lakehouse.tables import relation
 from orchestration.settings import Clock
 
 CHECK_NAME = "freshness"
 DAILY_LIMITS = (timedelta(days=2), timedelta(days=7))
-"""Warn and fail after, for partitioned tables that declare no limits of their own."""
+"""Windows of the policy, warn and fail, for partitioned assets that declare no freshness."""
 REFERENCE_LIMITS = (timedelta(days=8), timedelta(days=35))
-"""The same for tables without partitions."""
-STANDSTILL = timedelta(days=3650)
-"""Policy window on the replay clock. That clock stands still, so on it no materialization ever ages;
-Dagster measures policies on the wall clock only, and a window nobody outlives says the same there."""
-
-_DEFAULT_COLUMNS = ("known_at", "event_at")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What freshness is measured by. Without ``column``: by the last materialization."""
-
-    column: str | None
-    warn_after: timedelta
-    fail_after: timedelta | None
-    declared: bool
+"""The same for assets without partitions."""
 
 
 @dataclass(frozen=True)
@@ -50,31 +35,11 @@ class Measurement:
     age: timedelta | None
 
 
-def limits_of(table: Table, declarations: Declarations) -> Limits:
-    """The declared limits of a table, or the ones that follow from how it is partitioned.
-
-    Without a declaration a partitioned table is measured by its event time (raw) or by ``known_at``
-    or ``event_at`` (models); anything else by when it was last materialized.
-    """
-    declared = table.meta.freshness
-    if declared is not None:
-        return Limits(declared.column, declared.warn_after, declared.fail_after, declared=True)
-    if declarations.partition(table.unique_id) is None:
-        return Limits(None, *REFERENCE_LIMITS, declared=False)
-    if table.meta.ingest is not None:
-        column = table.meta.ingest.event_time
-    else:
-        column = next((name for name in _DEFAULT_COLUMNS if table.column(name) is not None), None)
-    return Limits(column, *DAILY_LIMITS, declared=False)
-
-
-def freshness_policy(limits: Limits, clock: Clock) -> dg.FreshnessPolicy:
+def freshness_policy(warn_after: timedelta, fail_after: timedelta | None) -> dg.FreshnessPolicy:
     """Dagster's policy for the time between materializations."""
-    if clock.mode == "replay":
-        return dg.FreshnessPolicy.time_window(fail_window=STANDSTILL)
-    if limits.fail_after is None or limits.fail_after <= limits.warn_after:
-        return dg.FreshnessPolicy.time_window(fail_window=limits.warn_after)
-    return dg.FreshnessPolicy.time_window(fail_window=limits.fail_after, warn_window=limits.warn_after)
+    if fail_after is None or fail_after <= warn_after:
+        return dg.FreshnessPolicy.time_window(fail_window=warn_after)
+    return dg.FreshnessPolicy.time_window(fail_window=fail_after, warn_window=warn_after)
 
 
 def measure(con: duckdb.DuckDBPyConnection, table: Table, column: str, now: datetime) -> Measurement:
@@ -94,34 +59,28 @@ def measure(con: duckdb.DuckDBPyConnection, table: Table, column: str, now: date
     return Measurement(newest, now - newest)
 
 
-def _materialized(context: dg.AssetCheckExecutionContext, key: dg.AssetKey, clock: Clock) -> Measurement:
-    event = context.instance.get_latest_materialization_event(key)
-    if event is None:
-        return Measurement(None, None)
-    at = datetime.fromtimestamp(event.timestamp, UTC)
-    # On the replay clock a materialization happened now: that clock does not move.
-    return Measurement(at, clock.now() - at if clock.mode == "wall" else timedelta(0))
-
-
-def judge(table: Table, limits: Limits, found: Measurement, clock: Clock) -> dg.AssetCheckResult:
-    """The check's result: WARN past ``warn_after``, ERROR past ``fail_after`` or without any row."""
+def judge(table: Table, limits: Freshness, found: Measurement, clock: Clock) -> dg.AssetCheckResult:
+    """The check's result: WARN past ``warn_after``, ERROR past ``fail_after``, the worse without rows."""
+    fail_after = "never" if limits.fail_after is None else in_words(limits.fail_after)
     metadata: dict[str, dg.MetadataValue] = {
         "clock": dg.MetadataValue.text(clock.mode),
         "now": dg.MetadataValue.timestamp(clock.now()),
-        "measured_by": dg.MetadataValue.text(limits.column or "last materialization"),
-        "warn_after": dg.MetadataValue.text(str(limits.warn_after)),
-        "fail_after": dg.MetadataValue.text(str(limits.fail_after or "never")),
-        "limits": dg.MetadataValue.text("declared" if limits.declared else "default"),
+        "measured_by": dg.MetadataValue.text(limits.column),
+        "warn_after": dg.MetadataValue.text(in_words(limits.warn_after)),
+        "fail_after": dg.MetadataValue.text(fail_after),
     }
     failed, severity = False, dg.AssetCheckSeverity.WARN
     if found.newest is None or found.age is None:
-        failed, severity = True, dg.AssetCheckSeverity.ERROR
-        description = f"nothing to measure: no value of {metadata['measured_by'].value} up to the clock's now"
+        failed, metadata[EVALUATED] = True, dg.MetadataValue.bool(False)
+        if limits.fail_after is not None:
+            severity = dg.AssetCheckSeverity.ERROR
+        description = f"nothing to measure: no value of {limits.column} up to the clock's now"
     else:
         metadata["newest"] = dg.MetadataValue.timestamp(found.newest)
-        metadata["age"] = dg.MetadataValue.text(str(found.age))
+        metadata["age"] = dg.MetadataValue.text(in_words(found.age))
         metadata["age_hours"] = dg.MetadataValue.float(round(found.age / timedelta(hours=1), 2))
-        description = f"{found.age} old on the {clock.mode} clock, limit {limits.warn_after}"
+        limit = in_words(limits.warn_after)
+        description = f"{in_words(found.age)} old on the {clock.mode} clock, limit {limit}"
         failed = found.age > limits.warn_after
         if limits.fail_after is not None and found.age > limits.fail_after:
             failed, severity = True, dg.AssetCheckSeverity.ERROR
@@ -136,9 +95,9 @@ def judge(table: Table, limits: Limits, found: Measurement, clock: Clock) -> dg.
 
 
 def _layer_check(
-    layer: Layer, tables: Sequence[Table], declarations: Declarations, clock: Clock
+    layer: Layer, tables: Sequence[tuple[Table, Freshness]], clock: Clock
 ) -> dg.AssetChecksDefinition:
-    by_key = {asset_key(table): table for table in tables}
+    by_key = {asset_key(table): (table, limits) for table, limits in tables}
 
     @dg.multi_asset_check(
         name=f"{layer}_{CHECK_NAME}",
@@ -147,10 +106,10 @@ def _layer_check(
                 CHECK_NAME,
                 asset=key,
                 blocking=False,
-                description=f"The newest data is at most {limits_of(table, declarations).warn_after} old on "
-                "the platform's clock.",
+                description=f"The newest {limits.column} is at most {in_words(limits.warn_after)} old on the "
+                "platform's clock.",
             )
-            for key, table in by_key.items()
+            for key, (_, limits) in by_key.items()
         ],
         can_subset=True,
     )
@@ -159,21 +118,19 @@ def _layer_check(
     ) -> Iterator[dg.AssetCheckResult]:
         with lakehouse.reader() as con:
             for check in sorted(context.selected_asset_check_keys, key=lambda k: k.asset_key):
-                table = by_key[check.asset_key]
-                limits = limits_of(table, declarations)
-                if limits.column is None:
-                    found = _materialized(context, check.asset_key, clock)
-                else:
-                    found = measure(con, table, limits.column, clock.now())
-                yield judge(table, limits, found, clock)
+                table, limits = by_key[check.asset_key]
+                yield judge(table, limits, measure(con, table, limits.column, clock.now()), clock)
 
     return check_freshness
 
 
 def build_freshness_checks(declarations: Declarations, clock: Clock) -> list[dg.AssetChecksDefinition]:
-    """One op a layer that measures every table of it."""
-    tables = {layer: declarations.layer(layer) for layer in LAYERS}
-    return [_layer_check(layer, found, declarations, clock) for layer, found in tables.items() if found]
+    """One op a layer that measures every table of it that declares freshness."""
+    layers = {
+        layer: [(t, t.meta.freshness) for t in declarations.layer(layer) if t.meta.freshness is not None]
+        for layer in LAYERS
+    }
+    return [_layer_check(layer, found, clock) for layer, found in layers.items() if found]
 
 
 def with_policy(
@@ -184,18 +141,25 @@ def with_policy(
 ) -> dg.AssetSpec:
     """The spec with a freshness policy; one that follows no table gets that of its partitions.
 
-    ``ages`` are assets that are made anew by themselves at that age, or, for None, at no age. Upkeep follows
-    the wall clock whatever the platform's clock is: files grow old by themselves.
+    On a replay clock it gets none, as Dagster measures policies on the wall clock. Upkeep follows the wall
+    clock whatever the platform's clock is: files age in any case.
+
+    Args:
+        spec: An asset.
+        declarations: Tables with their declared freshness.
+        clock: The platform's clock.
+        ages: Assets that are rebuilt at an age, or, for None, at no age: these have no policy.
     """
-    if spec.key.path[0] == OPERATIONS:
-        clock = Clock()
+    if clock.mode == "replay" and spec.key.path[0] != OPERATIONS:
+        return spec
     table = next((t for t in declarations.tables.values() if asset_key(t) == spec.key), None)
-    if table is not None:
-        limits = limits_of(table, declarations)
+    if table is not None and table.meta.freshness is not None:
+        policy = freshness_policy(table.meta.freshness.warn_after, table.meta.freshness.fail_after)
     elif ages is not None and spec.key in ages:
         age = ages[spec.key]
-        limits = Limits(None, age or STANDSTILL, age and 2 * age, declared=True)
+        if age is None:
+            return spec
+        policy = freshness_policy(age, 2 * age)
     else:
-        defaults = REFERENCE_LIMITS if spec.partitions_def is None else DAILY_LIMITS
-        limits = Limits(None, *defaults, declared=False)
-    return spec.replace_attributes(freshness_policy=freshness_policy(limits, clock))
+        policy = freshness_policy(*(REFERENCE_LIMITS if spec.partitions_def is None else DAILY_LIMITS))
+    return spec.replace_attributes(freshness_policy=policy)

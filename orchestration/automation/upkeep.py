@@ -47,6 +47,8 @@ def build_maintenance(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
     ) -> dg.MaterializeResult[None]:
         done = maintain(lakehouse, retention=retention, keep=needed())
+        for rows in done.inlined:
+            context.log.warning(str(rows))
         context.log.info(
             f"files {done.before.stored_files} -> {done.after.stored_files}, "
             f"bytes {done.before.stored_bytes} -> {done.after.stored_bytes}"

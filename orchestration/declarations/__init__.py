@@ -4,8 +4,15 @@ What belongs here: the shape of every ``config.meta`` the platform reads, and it
 does not: what is done with a declaration (ingestion, features, quality decide that themselves).
 """
 
-from orchestration.declarations.data_types import canonical, decimal_shape
-from orchestration.declarations.durations import parse_duration
+from orchestration.declarations.data_types import (
+    TypeTree,
+    canonical,
+    decimal_shape,
+    innermost,
+    list_element,
+    type_tree,
+)
+from orchestration.declarations.durations import in_words, parse_duration
 from orchestration.declarations.manifest import load_declarations
 from orchestration.declarations.models import (
     Algorithm,
@@ -47,10 +54,19 @@ from orchestration.declarations.shapes import (
     TrainingSet,
 )
 from orchestration.declarations.strict import DeclarationError, Declared, parse_strict
-from orchestration.declarations.tables import LAYERS, Declarations, DeclaredColumn, Exposure, Layer, Table
+from orchestration.declarations.tables import (
+    LAYERS,
+    RESERVED_NAMES,
+    Declarations,
+    DeclaredColumn,
+    Exposure,
+    Layer,
+    Table,
+)
 
 __all__ = [
     "LAYERS",
+    "RESERVED_NAMES",
     "Algorithm",
     "BiasWatch",
     "Classification",
@@ -91,9 +107,14 @@ __all__ = [
     "Table",
     "TableMeta",
     "TrainingSet",
+    "TypeTree",
     "canonical",
     "decimal_shape",
+    "in_words",
+    "innermost",
+    "list_element",
     "load_declarations",
     "parse_duration",
     "parse_strict",
+    "type_tree",
 ]

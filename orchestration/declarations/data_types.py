@@ -1,30 +1,50 @@
-"""DuckDB's many names of a type, and the one that the platform uses.
+"""DuckDB's many names of a type, the one that the platform uses, and the parts of nested types.
 
 What belongs here: names of types. What does not: how values of a type are read or stored.
 """
 
 import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import duckdb
+from duckdb.sqltypes import DuckDBPyType
 
 _ALIASES = {
     "int": "integer", "int4": "integer", "int32": "integer", "signed": "integer",
     "int1": "tinyint", "int2": "smallint", "int16": "smallint", "short": "smallint",
-    "int8": "bigint", "int64": "bigint", "long": "bigint", "int128": "hugeint",
-    "text": "varchar", "string": "varchar", "char": "varchar", "bpchar": "varchar",
+    "int8": "bigint", "int64": "bigint", "long": "bigint", "oid": "bigint",
+    "int128": "hugeint", "uint128": "uhugeint",
+    "uint8": "utinyint", "uint16": "usmallint", "uint32": "uinteger", "uint64": "ubigint",
+    "text": "varchar", "string": "varchar", "char": "varchar", "bpchar": "varchar", "nvarchar": "varchar",
     "bool": "boolean", "logical": "boolean",
     "real": "float", "float4": "float", "float8": "double", "double precision": "double",
+    "bytea": "blob", "binary": "blob", "varbinary": "blob", "guid": "uuid",
+    "time without time zone": "time", "time with time zone": "timetz",
     "timestamp with time zone": "timestamptz", "timestamp without time zone": "timestamp",
-    "datetime": "timestamp",
+    "datetime": "timestamp", "timestamp_us": "timestamp",
 }  # fmt: skip
-_DECIMAL = re.compile(r"^(?:decimal|numeric)(?:\((\d+)(?:,\s*(\d+))?\))?$")
+_DECIMAL = re.compile(r"^(?:decimal|numeric|dec)(?:\((\d+)(?:,\s*(\d+))?\))?$")
+_NESTED = re.compile(r"\]$|^(?:struct|row|map|list)\b", re.IGNORECASE)
+_LIST = re.compile(r"^(?P<element>.+?)\s*(?P<brackets>\[\d*\])$")
+
+Kind = Literal["scalar", "struct", "list", "map"]
 
 
+@lru_cache(maxsize=4096)
 def canonical(data_type: str) -> str:
-    """One spelling for the many names of a DuckDB type."""
+    """One spelling for the many names of a DuckDB type, at every depth of a nested one."""
     text = " ".join(data_type.lower().split())
-    text = re.sub(r"^(?:varchar|char|bpchar|text|string)\(\d+\)$", "varchar", text)
+    text = re.sub(r"^(?:varchar|char|bpchar|text|string|nvarchar)\(\d+\)$", "varchar", text)
     match = _DECIMAL.match(text)
     if match:
         return f"decimal({match[1] or 18},{match[2] or (3 if match[1] is None else 0)})"
+    if _NESTED.search(text):
+        try:
+            return str(DuckDBPyType(text)).lower()
+        except duckdb.Error:
+            return text
     return _ALIASES.get(text, text)
 
 
@@ -32,3 +52,53 @@ def decimal_shape(data_type: str) -> tuple[int, int] | None:
     """Width and scale of a canonical decimal type; None for any other."""
     match = _DECIMAL.match(data_type)
     return (int(match[1]), int(match[2])) if match else None
+
+
+@dataclass(frozen=True)
+class TypeTree:
+    """A type with the types inside it.
+
+    Attributes:
+        kind: What the type is made of.
+        name: The canonical name.
+        parts: Fields of a struct by name; the ``element`` of a list; ``key`` and ``value`` of a map.
+    """
+
+    kind: Kind
+    name: str
+    parts: tuple[tuple[str, "TypeTree"], ...] = ()
+
+
+@lru_cache(maxsize=4096)
+def type_tree(data_type: str) -> TypeTree:
+    """The tree of a DuckDB type; a type that DuckDB does not know is a scalar."""
+    name = canonical(data_type)
+    if not _NESTED.search(name):
+        return TypeTree("scalar", name)
+    try:
+        parsed = DuckDBPyType(" ".join(data_type.split()))
+        if parsed.id == "struct":
+            fields = tuple((str(n), type_tree(str(t))) for n, t in parsed.children)
+            return TypeTree("struct", name, fields)
+        if parsed.id == "list":
+            return TypeTree("list", name, (("element", type_tree(str(parsed.children[0][1]))),))
+        if parsed.id == "map":
+            key, value = (type_tree(str(t)) for _, t in parsed.children)
+            return TypeTree("map", name, (("key", key), ("value", value)))
+    except duckdb.Error:
+        pass
+    return TypeTree("scalar", name)
+
+
+def list_element(data_type: str) -> str | None:
+    """The element's type of a canonical list or array type; None for any other type."""
+    match = _LIST.match(data_type)
+    return match["element"] if match else None
+
+
+def innermost(data_type: str) -> str:
+    """The canonical type of what a list, or a list of lists, is of; any other type itself."""
+    found = canonical(data_type)
+    while (element := list_element(found)) is not None:
+        found = element
+    return found

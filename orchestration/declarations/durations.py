@@ -25,3 +25,13 @@ def parse_duration(value: object) -> timedelta:
 
 
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+
+
+def in_words(span: timedelta) -> str:
+    """A length of time in its largest whole unit: ``6 hours``, ``28 days``."""
+    seconds = int(span.total_seconds())
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
+        if seconds >= size and (seconds % size == 0 or seconds >= 3 * size):
+            count = round(seconds / size)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return "0 seconds"

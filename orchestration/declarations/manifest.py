@@ -1,19 +1,22 @@
 """From dbt's manifest to declared tables; every fault found is listed at once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from orchestration.declarations.data_types import canonical
 from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
 from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
     LAYERS,
+    RESERVED_NAMES,
     Declarations,
     DeclaredColumn,
     Exposure,
     Layer,
     Table,
 )
+from orchestration.sql import folded
 
 
 def _meta(node: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,7 +35,9 @@ def _columns(node: Mapping[str, Any], file: str, key: str, faults: list[str]) ->
         if meta is not None:
             data_type = (column.get("data_type") or "").lower()
             columns.append(
-                DeclaredColumn(name, data_type, column.get("description", ""), meta.classification)
+                DeclaredColumn(
+                    name, data_type, column.get("description", ""), meta.classification, meta.timezone
+                )
             )
     if not columns:
         faults.append(f"{file}: {key}.columns: found nothing, expected every column of the table")
@@ -44,6 +49,8 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
     if meta.ingest is not None:
         for name in meta.ingest.primary_key:
             yield "ingest.primary_key", name
+        for name in meta.ingest.partition_columns:
+            yield "ingest.partition_columns", name
         for key in ("event_time", "cursor"):
             name = getattr(meta.ingest, key)
             if name is not None:
@@ -62,6 +69,18 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
         yield "spine.partition_by", meta.spine.partition_by
     if meta.freshness is not None:
         yield "freshness.column", meta.freshness.column
+
+
+def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
+    """Faults of column names that a raw table cannot have."""
+    before: dict[str, str] = {}
+    for column in columns:
+        name, place = column.name, f"{file}: {key}.columns.{column.name}"
+        if folded(name) in RESERVED_NAMES:
+            yield f"{place}: found a reserved name, expected none of {', '.join(RESERVED_NAMES)}"
+        if folded(name) in before:
+            yield f"{place}: found {before[folded(name)]!r} too, expected names that differ by more than case"
+        before[folded(name)] = name
 
 
 def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | None:
@@ -91,12 +110,14 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
     if layer != "training" and meta.spine is not None:
         faults.append(f"{file}: {key}.config.meta.spine: found in {layer}, expected in training only")
     names = {c.name for c in columns}
+    if is_source:
+        faults.extend(_bad_names(columns, file, key))
     faults.extend(
         f"{file}: {key}.config.meta.{where}: found {name!r}, expected one of the table's columns"
         for where, name in _named_columns(meta)
         if name not in names
     )
-    return Table(
+    table = Table(
         unique_id=node["unique_id"],
         layer=layer,
         schema=node["schema"],
@@ -108,6 +129,29 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         meta=meta,
         upstream=tuple(node.get("depends_on", {}).get("nodes", ())),
     )
+    faults.extend(_zone_faults(table, key))
+    return table
+
+
+def _zone_faults(table: Table, key: str) -> Iterator[str]:
+    """Time zones that are declared where none applies, or missing where one is needed."""
+    for column in table.columns:
+        kind = canonical(column.data_type)
+        if column.timezone is not None and not (table.meta.ingest and kind.startswith("timestamp")):
+            yield (
+                f"{table.file}: {key}.columns.{column.name}.config.meta.timezone: found "
+                f"{column.timezone!r} on a {kind}, expected it on timestamps of a source only"
+            )
+    ingest = table.meta.ingest
+    column = table.column(ingest.event_time) if ingest and ingest.event_time else None
+    if ingest is None or column is None or ingest.partition is None:
+        return
+    kind = canonical(column.data_type)
+    if kind.startswith("timestamp") and kind != "timestamptz" and table.zone_of(column.name) is None:
+        yield (
+            f"{table.file}: {key}.config.meta.ingest.timezone: found nothing, expected the time zone that "
+            f"the {kind} {column.name!r} is local to (its days are those of {ingest.partition.timezone})"
+        )
 
 
 def _folder_layer(node: Mapping[str, Any]) -> Layer | None:

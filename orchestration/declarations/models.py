@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from orchestration.declarations.durations import Duration
 from orchestration.declarations.monitoring import Monitoring
@@ -18,6 +18,11 @@ Metric = Literal["auc", "log_loss", "brier", "ece", "precision", "recall"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+Infinite = Annotated[
+    Literal["reject", "null"],
+    # YAML reads the bare word null as no value.
+    BeforeValidator(lambda value: "null" if value is None else value),
+]
 
 
 class Algorithm(Declared):
@@ -187,6 +192,8 @@ class LearnedModel(Declared):
     algorithm: Algorithm
     baseline: Algorithm
     encoding: Encoding = Encoding()
+    infinite: Infinite = "reject"
+    """An infinite number in an input: refuse its row by name, or take the value as missing."""
     calibration: Literal["isotonic", "platt", "none"] = "isotonic"
     seed: int = 1
     split: ModelSplit

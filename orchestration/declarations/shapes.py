@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AfterValidator, AwareDatetime, ByteSize, Field, model_validator
 
 from orchestration.declarations.durations import Duration
 from orchestration.declarations.models import LearnedModel
@@ -21,6 +21,9 @@ def _known_timezone(value: str) -> str:
     if value not in available_timezones():
         raise ValueError("expected an IANA time zone, such as America/New_York")
     return value
+
+
+TimeZone = Annotated[str, AfterValidator(_known_timezone)]
 
 
 def _owner(value: str) -> str:
@@ -38,7 +41,7 @@ class Partition(Declared):
     frequency: Literal["daily"]
     start: date
     end: date | None = None
-    timezone: Annotated[str, AfterValidator(_known_timezone)] = "UTC"
+    timezone: TimeZone = "UTC"
 
     @model_validator(mode="after")
     def _forward(self) -> Self:
@@ -66,9 +69,15 @@ class Ingest(Declared):
     primary_key: Annotated[tuple[str, ...], Field(min_length=1)]
     event_time: str | None = None
     partition: Partition | None = None
+    timezone: TimeZone | None = None
+    """The zone that zone-less timestamps of the source are local to; a column may declare its own."""
     new_columns: Literal["fail", "ignore", "evolve"] = "fail"
     max_quarantined_share: float = Field(0.0, ge=0, le=1)
     publication_delay: Duration = timedelta(0)
+    partition_columns: tuple[str, ...] = ()
+    """Declared columns whose values come from ``key=value`` folders, where the file does not have them."""
+    max_unpacked_size: ByteSize = ByteSize(16 * 1024**3)
+    """How large the content of one zip or gzip file may be."""
     push: bool = False
     """Whether the feature server takes rows for it, which arrive as files in its landing folder."""
 
@@ -80,6 +89,8 @@ class Ingest(Declared):
             raise ValueError("format table and the key table go together")
         if self.cursor is not None and self.format != "table":
             raise ValueError("cursor is for format table only")
+        if self.partition_columns and self.format == "table":
+            raise ValueError("partition_columns is for files only")
         plain = self.compression in {"auto", "none"} and self.encoding.lower() in {"utf-8", "utf8"}
         if self.push and not (self.format in {"csv", "jsonl"} and plain):
             raise ValueError("push is for format csv or jsonl, in UTF-8, not compressed")
@@ -197,4 +208,6 @@ class TableMeta(Declared):
 class ColumnMeta(Declared):
     """``config.meta`` of a column."""
 
+    timezone: TimeZone | None = None
+    """On a source: the zone that the column's zone-less timestamps are local to."""
     classification: Classification = "internal"

@@ -10,6 +10,10 @@ from orchestration.declarations.strict import DeclarationError
 
 Layer = Literal["raw", "staged", "features", "training"]
 LAYERS: tuple[Layer, ...] = ("raw", "staged", "features", "training")
+RESERVED_NAMES = (
+    "rowid", "_source_uri", "_source_sha256", "_row_number", "_ingested_at", "_run_id", "_late_at",
+)  # fmt: skip
+"""What no column of a source may be called: DuckDB's number of a row, and what landing adds to each row."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class DeclaredColumn:
     data_type: str
     description: str
     classification: Classification
+    timezone: str | None = None
 
     @property
     def is_classified(self) -> bool:
@@ -62,6 +67,17 @@ class Table:
         if self.meta.ingest is None:
             raise LookupError(f"{self.unique_id} declares no ingest")
         return self.meta.ingest
+
+    def zone_of(self, name: str) -> str | None:
+        """The time zone that a column's zone-less timestamps are local to; None where it is not declared.
+
+        Without a declaration it is UTC, unless the source is partitioned by the days of another zone.
+        """
+        column, ingest = self.column(name), self.ingest
+        declared = (column.timezone if column is not None else None) or ingest.timezone
+        if declared is not None or (ingest.partition is not None and ingest.partition.timezone != "UTC"):
+            return declared
+        return "UTC"
 
     def column(self, name: str) -> DeclaredColumn | None:
         """The column of that name, or None."""

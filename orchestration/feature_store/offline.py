@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestration.declarations import OnDemandFeature, RequestColumn, RoleView
 from orchestration.feature_store.point_in_time import PointInTimeSql, view_argument
 from orchestration.feature_store.spines import Spine, read_spine
 from orchestration.feature_store.views import Catalog, Role, Service, Wanted, resolve_role
 from orchestration.lakehouse import LakehouseResource
+from orchestration.numeric import as_numeric
 from orchestration.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -45,14 +47,23 @@ class RetrievalJob:
     """The rows of an ``entity_df`` with their features, in the caller's order."""
 
     table: pa.Table
+    index: Any = None
+    """Of the pandas DataFrame that ``entity_df`` was."""
 
     def to_arrow(self) -> pa.Table:
         """As an Arrow table."""
         return self.table
 
-    def to_df(self) -> "pd.DataFrame":
-        """As a pandas DataFrame; pandas is imported now."""
-        return self.table.to_pandas()
+    def to_df(self, *, numeric: bool = False) -> "pd.DataFrame":
+        """As a pandas DataFrame with the index of the caller's; pandas is imported now.
+
+        Args:
+            numeric: Whether decimals and booleans come as doubles.
+        """
+        frame = (as_numeric(self.table) if numeric else self.table).to_pandas()
+        if self.index is not None:
+            frame.index = self.index
+        return frame
 
     def to_polars(self) -> "pl.DataFrame":
         """As a polars DataFrame.
@@ -143,6 +154,12 @@ def _fits(found: str, expected: str) -> bool:
     return expected == "VARCHAR" and found.startswith("ENUM")
 
 
+def _is_whole(values: pa.ChunkedArray) -> bool:
+    """Whether floats are whole numbers, as pandas has integers in a column with nulls."""
+    whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), float(2**53)))
+    return bool(pc.all(whole, min_count=0).as_py())
+
+
 @dataclass(frozen=True)
 class _Needed:
     """A column of the caller's that the join needs: what for, its declared type, its name there."""
@@ -171,6 +188,13 @@ def _known_by(role: Role) -> str:
     return f"_known_by__{role.name}"
 
 
+def _readable(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column as DuckDB reads it: texts whose values stand in a dictionary of nulls are nulls."""
+    if pa.types.is_dictionary(values.type) and pa.types.is_null(values.type.value_type):
+        return pa.chunked_array([pa.nulls(len(values))])
+    return pc.cast(values, pa.float32()) if pa.types.is_float16(values.type) else values
+
+
 def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequence[_Needed]) -> None:
     """Make the temporary table ``_spine``: a row's number, and what the join needs of it, as declared.
 
@@ -183,7 +207,8 @@ def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequenc
                 f"entity_df: found no column {need.column}, expected one: it is {need.purpose}"
             )
     columns = [pa.array(np.arange(spine.num_rows, dtype=np.int64))]
-    columns += [spine.column(need.column) for need in needed]
+    given = {need.column: _readable(spine.column(need.column)) for need in needed}
+    columns += [given[need.column] for need in needed]
     names = [_ROW, *(f"c{n}" for n in range(len(needed)))]
     con.register("_entity_rows", pa.Table.from_arrays(columns, names))
     try:
@@ -194,6 +219,11 @@ def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequenc
         )
         for n, need in enumerate(needed):
             kind, expected = found_types[f"c{n}"], expected_types[f"c{n}"]
+            values = given[need.column]
+            if pa.types.is_null(values.type):
+                continue
+            if kind in {"DOUBLE", "FLOAT"} and expected in _INTEGERS and _is_whole(values):
+                continue
             if not _fits(kind, expected):
                 hint = ": a naive timestamp tells no instant" if kind.startswith("TIMESTAMP") else ""
                 raise EntityColumnError(
@@ -300,7 +330,7 @@ def get_historical_features(
     Raises:
         EntityColumnError: A column of ``entity_df`` is missing, of the wrong type, or has a feature's name.
         UnknownFeatureError: A view, a feature or a service is not declared.
-        ValueError: A reference or ``as_of`` has another form than it should.
+        ValueError: A reference, ``as_of`` or ``entity_df`` has another form than it should.
         TypeError: ``entity_df`` is none of what it may be.
         duckdb.Error: The lakehouse has no such table or snapshot.
     """
@@ -309,7 +339,8 @@ def get_historical_features(
     request = replace(_request(catalog, features, roles, full_feature_names), known_by=known_by or {})
     sql = PointInTimeSql(lakehouse.settings.dbt_project_dir)
     with lakehouse.reader(snapshot=snapshot) as con:
-        spine = read_spine(entity_df, con.execute)
+        given = read_spine(entity_df, con.execute)
+        spine = given.table
         _check_names(request, spine)
         _load_spine(con, spine, list(_needed(request, event_timestamp)))
         # After the spine: of a table that is not committed DuckDB takes the rows to be none, and joins it
@@ -319,4 +350,4 @@ def get_historical_features(
     table: Any = spine
     for name in found.column_names:
         table = table.append_column(found.schema.field(name), found.column(name))
-    return RetrievalJob(table)
+    return RetrievalJob(table, given.index)

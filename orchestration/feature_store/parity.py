@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestration.feature_store.online.reading import OnlineResponse
+from orchestration.feature_store.online.verification import same
 
 _SAME_SIZE = {pa.float64(): pa.int64(), pa.float32(): pa.int32()}
 
@@ -32,6 +33,9 @@ def _bits(column: pa.Array) -> pa.Array:
 
 def _differing(one: pa.Array, other: pa.Array) -> list[int]:
     """The rows in which two columns of one type differ; null equals null."""
+    if pa.types.is_nested(one.type):
+        pairs = zip(one.to_pylist(), other.to_pylist(), strict=True)
+        return [row for row, (a, b) in enumerate(pairs) if not same(a, b)]
     equal = pc.fill_null(pc.equal(_bits(one), _bits(other)), False)
     both_null = pc.and_(pc.is_null(one), pc.is_null(other))
     unlike = pc.invert(pc.or_(equal, both_null))

@@ -55,6 +55,9 @@ class View:
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
+    def __repr__(self) -> str:
+        return f"View({self.name}, entity {', '.join(self.keys)}, {len(self.features)} features)"
+
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of the entity's columns, in declared order."""
@@ -111,6 +114,9 @@ class Service:
     declared: FeatureService
     features: tuple[Wanted, ...]
 
+    def __repr__(self) -> str:
+        return f"Service({self.name}, {len(self.features)} features)"
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -118,6 +124,9 @@ class Catalog:
 
     views: Mapping[str, View]
     services: Mapping[str, Service] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"Catalog({len(self.views)} views, {len(self.services)} services)"
 
     def view(self, name: str) -> View:
         """The view of that name.

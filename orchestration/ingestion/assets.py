@@ -13,6 +13,7 @@ import dagster as dg
 
 from orchestration.asset_specs import POOL, asset_key, spec_attributes
 from orchestration.declarations import Declarations, Table
+from orchestration.ingestion.contract import declared_values
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.files import FileRun, Outcome, Run, temporary_folder
 from orchestration.ingestion.quarantine import COLUMNS, SCHEMA
@@ -33,7 +34,7 @@ _RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL,
 def code_version(table: Table) -> str:
     """A hash of what is declared of a source: another one means it may be read differently."""
     declared = {
-        "ingest": table.ingest.model_dump(mode="json"),
+        "ingest": declared_values(table.ingest),
         "columns": [(c.name, c.data_type) for c in table.columns],
     }
     text = json.dumps(declared, sort_keys=True, separators=(",", ":"))
@@ -160,7 +161,12 @@ def _in_words(result: dg.MaterializeResult[Any]) -> str:
 
 
 def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.AssetsDefinition:
-    """The op that lands one source and materializes ``raw/<table>`` and ``quarantine/<table>``."""
+    """The op that lands one source and materializes ``raw/<table>`` and ``quarantine/<table>``.
+
+    ``raw/<table>`` can be selected alone: rows that cannot be read go to quarantine as ever, and the op logs
+    that materialization. ``quarantine/<table>`` alone is refused, as its run would land rows without the
+    checks on them.
+    """
 
     @dg.multi_asset(
         name=f"{LANDS}{table.name}",
@@ -168,18 +174,40 @@ def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.Assets
         partitions_def=partitions_def(table.ingest.partition, clock),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool=POOL,
-        can_subset=False,
+        can_subset=True,
         retry_policy=_RETRY,
     )
     def land(
         context: dg.AssetExecutionContext, lakehouse: LakehouseResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
+        selected = context.selected_asset_keys
+        if asset_key(table) not in selected:
+            raise dg.Failure(
+                f"quarantine/{table.name}: found selected alone, expected raw/{table.name} with it: "
+                "landing that source fills both",
+                allow_retries=False,
+            )
         run = Run(table, settings, lakehouse, context.run_id, run_window(context), clock.now())
         for result in _materialize(run, is_one_partition=context.has_partition_key):
             context.log.info(_in_words(result))
-            yield result
+            if result.asset_key in selected:
+                yield result
+            else:
+                _log_materialization(context, result, table.ingest.partition is not None)
 
     return land
+
+
+def _log_materialization(
+    context: dg.AssetExecutionContext, result: dg.MaterializeResult[Any], is_partitioned: bool
+) -> None:
+    """Record an asset that the run did not select, for each partition of the run."""
+    assert result.asset_key is not None
+    has_partitions = is_partitioned and (context.has_partition_key or context.has_partition_key_range)
+    for partition in context.partition_keys if has_partitions else [None]:
+        context.log_event(
+            dg.AssetMaterialization(result.asset_key, metadata=result.metadata, partition=partition)
+        )
 
 
 def build_raw_assets(

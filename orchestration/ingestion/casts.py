@@ -1,102 +1,236 @@
-"""How one cell becomes a value of its declared type, or a fault: SQL that loses nothing silently.
+"""How one cell becomes a value of its declared type, or a fault: SQL that changes no value silently.
 
-DuckDB's own casts round ``1.5`` to 2 for an integer, drop the offset of a timestamp, the time of a date
-and the digits beyond a decimal's scale, and read a number too large as infinity. Here each of these is
-a fault. What belongs here: one cell. What does not: rows, files, what becomes of a fault.
+DuckDB's own casts round ``1.5`` to 2 for an integer, cut digits, fractions and offsets, read a number too
+large as infinity, and take a zone name in one cell for the cells after it. Here each of these is a fault;
+only a declared ``double`` may take the nearest value. What belongs here: one scalar cell. What does not:
+nested types, rows, files, what becomes of a fault.
 """
 
 from dataclasses import dataclass
 
-from orchestration.declarations import canonical, decimal_shape
-from orchestration.sql import identifier
+from orchestration.declarations import decimal_shape
+from orchestration.sql import literal
 
-_SMALL = {"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"}
-_LARGE = {"bigint", "ubigint"}
-_HUGE = {"hugeint", "uhugeint"}
-_INTEGERS = _SMALL | _LARGE | _HUGE
-_NAIVE = {"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"}
+SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
+_HUGE = frozenset({"hugeint", "uhugeint"})
+INTEGERS = SMALL | _HUGE | {"bigint", "ubigint"}
+NAIVE = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
+
+_DATE = r"[0-9]{1,6}[-/][0-9]{1,2}[-/][0-9]{1,2}( \(BC\))?"
+_OFFSET = "(Z|[+-][0-9]{2}(:?[0-9]{2}(:?[0-9]{2})?)?)"
+_NO_OFFSET = "(Z|[+-]00(:?00){0,2})"
+_ENDLESS = "[+-]?(?i:infinity)"
+_DIGITS = {"timestamp_s": 0, "timestamp_ms": 3, "timestamp_ns": 9}
 
 
 @dataclass(frozen=True)
 class Cast:
-    """The SQL of one column: its value, and whether the cell is unreadable (never null)."""
+    """The SQL of one column.
+
+    Attributes:
+        value: The value.
+        is_bad: Whether the cell cannot be held exactly as declared; never null.
+        declared: What was expected, in words.
+    """
 
     value: str
     is_bad: str
     declared: str
 
-
-def _checked(cell: str, declared: str, value: str, fault: str | None = None) -> Cast:
-    unread = f"({cell} is not null and {value} is null)"
-    return Cast(value, unread if fault is None else f"({unread} or coalesce({fault}, false))", declared)
-
-
-def from_text(column: str, declared: str) -> Cast:
-    """A cell that was delivered as text, null markers already null."""
-    c, t = identifier(column), canonical(declared)
-
-    def tried(data_type: str) -> str:
-        return f"try_cast({c} as {data_type})"
-
-    if t == "varchar":
-        return Cast(c, "false", t)
-    if t in _SMALL:
-        value = f"try_cast({tried('double')} as {t})"
-        return _checked(c, t, value, f"{value} <> {tried('double')}")
-    if t in _LARGE:
-        return _checked(c, t, tried(t), f"{tried(t)} is distinct from {tried('decimal(38,18)')}")
-    if t in _HUGE:
-        return _checked(c, t, tried(t), f"not regexp_full_match(trim({c}), '[+-]?[0-9]+')")
-    if t in {"double", "float"}:
-        return _checked(c, t, tried(t), f"isinf({tried(t)}) and not contains(lower({c}), 'inf')")
-    decimal = decimal_shape(t)
-    if decimal is not None:
-        wide = f"decimal(38,{38 - (decimal[0] - decimal[1])})"
-        return _checked(c, t, tried(t), f"{tried(t)} is distinct from {tried(wide)}")
-    if t == "date":
-        return _checked(c, t, tried(t), f"{tried(t)}::timestamp is distinct from {tried('timestamp')}")
-    if t in _NAIVE:
-        utc = f"timezone('UTC', {tried('timestamptz')})"
-        return _checked(c, t, tried(t), f"date_trunc('second', {tried(t)}) <> date_trunc('second', {utc})")
-    return _checked(c, t, tried(t))
+    @property
+    def is_sure(self) -> bool:
+        """Whether no cell can be bad."""
+        return self.is_bad == "false"
 
 
-def scan_type(declared: str) -> str:
-    """The type as which DuckDB's own CSV reader may read a column without losing anything."""
-    t = canonical(declared)
-    return "DOUBLE" if t in _SMALL or t == "double" else "BOOLEAN" if t == "boolean" else "VARCHAR"
+@dataclass(frozen=True)
+class Zone:
+    """How the zone-less timestamps of a column are read.
+
+    Attributes:
+        name: The IANA zone they are local to; None where the declaration names none: they are faults.
+        is_event_time: Whether the column's values, even when stored without a zone, stand for instants.
+    """
+
+    name: str | None = "UTC"
+    is_event_time: bool = False
 
 
-def from_scanned(column: str, declared: str) -> Cast:
-    """A cell that was read as its scan type: cheaper than text; what is in doubt counts as a fault here."""
-    c, t = identifier(column), canonical(declared)
-    if t in _SMALL:
-        # Doubles hold every 32-bit integer; reading them costs no more, and tells a fraction.
-        return _checked(c, t, f"try_cast({c} as {t})", f"try_cast({c} as {t}) <> {c}")
-    if t == "double":
-        return Cast(c, f"coalesce(isinf({c}), false)", t)
-    return Cast(c, "false", t) if t == "boolean" else from_text(column, declared)
+UTC_ZONE = Zone()
 
 
-def _converts(found: str, declared: str) -> bool:
-    """Whether values of the delivered type may be of the declared one, each of them checked."""
-    if found in _INTEGERS:
-        return declared in _INTEGERS or declared == "double" or decimal_shape(declared) is not None
-    if decimal_shape(found) is not None:
-        return decimal_shape(declared) is not None or declared in _INTEGERS
-    if found == "float":
-        return declared == "double"
-    if found in _NAIVE:
-        return declared in _NAIVE
-    return found == "json" and declared == "varchar"
+def _unread(cell: str, value: str) -> str:
+    return f"({cell} is not null and {value} is null)"
 
 
-def from_typed(column: str, found: str, declared: str) -> Cast | None:
-    """A cell that was delivered with a type; None where that type is another one than declared."""
-    c, f, t = identifier(column), canonical(found), canonical(declared)
-    if f == t:
-        return Cast(c, "false", t)
-    if not _converts(f, t):
-        return None
-    value = f"try_cast({c} as {t})"
-    return _checked(c, t, value, f"try_cast({value} as {f}) is distinct from {c}")
+def _digits(cell: str) -> str:
+    """The significant digits of a number's text.
+
+    A cast rounds by half a unit at most: the value is exact if and only if its digits are those of the text.
+    """
+    mantissa = f"split_part(lower({cell}), 'e', 1)"
+    return f"trim(translate({mantissa}, '._', ''), e'+-0 \\t\\n\\r\\v\\f')"
+
+
+def _exact_number(cell: str, declared: str) -> Cast:
+    value = f"try_cast({cell} as {declared})"
+    inexact = f"{_digits(cell)} is distinct from {_digits(f'{value}::varchar')}"
+    inexact += f" or not regexp_matches({cell}, '[0-9]')"
+    bad = (
+        f"case when {cell} is null or {value}::varchar = {cell} then false "
+        f"else {value} is null or {inexact} end"
+    )
+    if declared in _HUGE:
+        # Parquet has no such integer: the lakehouse holds them as doubles.
+        bad = f"({bad} or {value} is distinct from try_cast({value}::double as {declared}))"
+    return Cast(value, bad, declared)
+
+
+def _two_signs(cell: str) -> str:
+    return f"starts_with(ltrim({cell}), '+-')"
+
+
+def _double(cell: str) -> Cast:
+    value = f"try_cast({cell} as double)"
+    overflow = f"(isinf({value}) and not contains(lower({cell}), 'inf'))"
+    underflow = f"({value} = 0 and regexp_matches({cell}, '^[^eE]*[1-9]'))"
+    bad = f"({_unread(cell, value)} or coalesce({overflow} or {underflow} or {_two_signs(cell)}, false))"
+    return Cast(value, bad, "double")
+
+
+def _float(cell: str) -> Cast:
+    value, wide = f"try_cast({cell} as float)", f"try_cast({cell} as double)"
+    # Few digits that are nearest to a float are that float; of others all digits are compared.
+    is_short = f"regexp_full_match({cell}, '[+-]?[0-9]{{0,7}}[.]?[0-9]{{0,8}}')"
+    all_digits = _digits(f"format('{{:.149f}}', {wide})")
+    bad = (
+        f"case when {cell} is null then false when {value} is null or {_two_signs(cell)} then true "
+        f"when isnan({value}) then false "
+        f"when isinf({value}) then not contains(lower({cell}), 'inf') "
+        f"when {wide} <> {value}::double then true when {is_short} then false "
+        f"else {_digits(cell)} <> {all_digits} end"
+    )
+    return Cast(value, bad, "float, which holds it exactly")
+
+
+def _matches(cell: str, pattern: str) -> str:
+    return f"regexp_full_match({cell}, {literal(pattern)})"
+
+
+def _clock(digits: int) -> str:
+    fraction = f"[0-9]{{1,{digits}}}0*" if digits else "0*"
+    return rf"[0-9]{{1,2}}:[0-9]{{1,2}}(:[0-9]{{1,2}}(\.{fraction})?)?"
+
+
+def _with_seconds(cell: str) -> str:
+    """DuckDB reads no offset after a clock without seconds."""
+    return f"regexp_replace({cell}, '([ T][0-9]+:[0-9]+)([Z+-])', '\\1:00\\2')"
+
+
+def _guarded(cell: str, declared: str, pattern: str, quick: str, words: str | None = None) -> Cast:
+    """A cast of text of one form only; ``quick`` is a cheap condition that is enough."""
+    value = (
+        f"case when {cell} like {literal(quick)} then try_cast({cell} as {declared}) "
+        f"when {_matches(cell, pattern)} then try_cast({_with_seconds(cell)} as {declared}) end"
+    )
+    return Cast(value, _unread(cell, f"({value})"), words or declared)
+
+
+def local_instant(local: str, zone: str) -> str:
+    """The instant of a zone-less timestamp in a zone; null if the local time does not exist or came twice."""
+    zone = literal(zone)
+    at = f"timezone({zone}, {local})"
+    twice = []
+    for day in ("- interval 1 day", "+ interval 1 day"):
+        # The instant that the offset of the day before (or after) would make of it.
+        near = f"({at} {day})"
+        other = f"timezone('UTC', {local} - (timezone({zone}, {near}) - timezone('UTC', {near})))"
+        twice.append(f"({other} <> {at} and timezone({zone}, {other}) = {local})")
+    return (
+        f"try(case when not isfinite({local}) then timezone('UTC', {local}) "
+        f"when timezone({zone}, {at}) = {local} and not {twice[0]} and not {twice[1]} then {at} end)"
+    )
+
+
+def _local_words(zone: str) -> str:
+    return f"a local time that {zone} has once"
+
+
+def _timestamp(cell: str, declared: str, zone: Zone) -> Cast:
+    offset = f"{_NO_OFFSET}?" if zone.name == "UTC" else ""
+    clock = _clock(_DIGITS.get(declared, 6))
+    cast = _guarded(
+        cell, declared, f"{_DATE}([ T]{clock}{offset})?|{_ENDLESS}", "____-__-__ __:__:__", declared
+    )
+    if not zone.is_event_time or zone.name in {None, "UTC"}:
+        return cast
+    instant = local_instant(f"({cast.value})::timestamp", str(zone.name))
+    return Cast(cast.value, _unread(cell, instant), f"{declared}, {_local_words(str(zone.name))}")
+
+
+def _timestamptz(cell: str, zone: Zone) -> Cast:
+    clock = _clock(6)
+    zoned = f"{_DATE}[ T]{clock}{_OFFSET}|{_ENDLESS}"
+    plain = f"{_DATE}([ T]{clock})?"
+    words = "timestamptz"
+    quick = "like '____-__-_____:__:__Z'"
+    if zone.name == "UTC":
+        quick = f"{quick} or {cell} like '____-__-__ __:__:__'"
+        zoned, otherwise = f"{zoned}|{plain}", ""
+    elif zone.name is None:
+        otherwise, words = "", "timestamptz with an offset (or a declared timezone)"
+    else:
+        instant = local_instant(f"try_cast({cell} as timestamp)", zone.name)
+        otherwise, words = (
+            f" when {_matches(cell, plain)} then {instant}",
+            f"{words}, {_local_words(zone.name)}",
+        )
+    # DuckDB's own cast of text to an instant knows zone names, and keeps one for the cells that follow.
+    value = (
+        f"case when {cell} {quick} then make_timestamptz(epoch_us(try_cast({cell} as timestamp))) "
+        f"when {_matches(cell, zoned)} then try_cast({_with_seconds(cell)} as timestamptz){otherwise} end"
+    )
+    return Cast(value, _unread(cell, f"({value})"), words)
+
+
+def text_cast(cell: str, declared: str, zone: Zone = UTC_ZONE) -> Cast:
+    """The cast of a scalar cell that was delivered as text, null markers already null.
+
+    Args:
+        cell: SQL of the cell.
+        declared: The canonical declared type.
+        zone: How zone-less timestamps are read.
+    """
+    if declared == "varchar":
+        return Cast(cell, "false", declared)
+    if declared in INTEGERS or decimal_shape(declared) is not None:
+        return _exact_number(cell, declared)
+    if declared == "double":
+        return _double(cell)
+    if declared == "float":
+        return _float(cell)
+    if declared == "date":
+        offset = f"{_NO_OFFSET}?" if zone.name == "UTC" else ""
+        midnight = rf"([ T]0?0:0?0(:0?0(\.0*)?)?{offset})?"
+        return _guarded(cell, declared, f"{_DATE}{midnight}|{_ENDLESS}", "____-__-__")
+    if declared in NAIVE:
+        return _timestamp(cell, declared, zone)
+    if declared == "timestamptz":
+        return _timestamptz(cell, zone)
+    if declared == "time":
+        return _guarded(
+            cell, declared, f"(2[0-3]|[01]?[0-9]){_clock(6).removeprefix('[0-9]{1,2}')}", "__:__:__"
+        )
+    if declared == "timetz":
+        # The lakehouse holds such times in UTC.
+        return _guarded(cell, declared, f"{_clock(6)}[+-]00(:?00)?", "__:__:__+00", "timetz at offset +00")
+    if declared == "interval":
+        value = f"try_cast({cell} as interval)"
+        cut = r"\.[0-9]*[1-9][0-9]*\s*(mi|ms|us|h|d|w|mo|y|q|c)|\.[0-9]{6}[0-9]*[1-9]"
+        return Cast(
+            value,
+            f"({_unread(cell, value)} or coalesce(regexp_matches(lower({cell}), {literal(cut)}), false))",
+            declared,
+        )
+    value = f"try_cast({cell} as {declared})"
+    return Cast(value, _unread(cell, value), declared)

@@ -5,25 +5,66 @@ What belongs here: names and types of columns. What does not: rows.
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence, Set
+from typing import Any
 
-from orchestration.declarations import Table, canonical
-from orchestration.ingestion.casts import Cast, from_scanned, from_text, from_typed
+from orchestration.declarations import RESERVED_NAMES, DeclaredColumn, Ingest, Table, TypeTree, canonical
+from orchestration.ingestion.casts import Cast, Zone
 from orchestration.ingestion.faults import IngestFault, hint, shown
+from orchestration.ingestion.nested_casts import from_text, from_typed
+from orchestration.sql import folded
+
+HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+"""What stands for null in a ``key=value`` folder."""
+NEW_KEYS = ("partition_columns", "max_unpacked_size", "timezone")
 
 
 def reading_version(table: Table) -> str:
     """A hash of what decides how a delivery is read: another one, and it has to be read again."""
     about_reading = {
         "format", "compression", "delimiter", "null_values", "encoding", "table", "cursor", "event_time",
-        "partition", "new_columns",
+        "partition", "timezone", "new_columns", "partition_columns",
     }  # fmt: skip
     declared = {
-        "ingest": table.ingest.model_dump(mode="json", include=about_reading),
-        "columns": sorted((c.name, canonical(c.data_type)) for c in table.columns),
+        "ingest": declared_values(table.ingest, about_reading),
+        "columns": sorted((c.name, canonical(c.data_type), *_own_zone(c)) for c in table.columns),
     }
     return hashlib.sha256(json.dumps(declared, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _own_zone(column: DeclaredColumn) -> tuple[str, ...]:
+    return () if column.timezone is None else (column.timezone,)
+
+
+def declared_values(ingest: Ingest, only: Set[str] | None = None) -> dict[str, Any]:
+    """A declaration as JSON values; keys that 0.1 did not have are absent unless they are declared.
+
+    Hashes of it are kept in data folders: a new key must not change them where nobody uses it.
+    """
+    unused = {name for name in NEW_KEYS if getattr(ingest, name) == type(ingest).model_fields[name].default}
+    include = (set(type(ingest).model_fields) if only is None else set(only)) - unused
+    return ingest.model_dump(mode="json", include=include)
+
+
+def path_values(
+    table: Table, delivered: Collection[str], parts: Sequence[tuple[str, str]], place: str
+) -> dict[str, str | None]:
+    """The declared partition columns that a file lacks, with the values that its path gives them.
+
+    Raises:
+        IngestFault: Neither the file nor its path has one of them, or the path has it twice.
+    """
+    found: dict[str, str | None] = {}
+    for name in table.ingest.partition_columns:
+        if name in delivered:
+            continue
+        values = [value for key, value in parts if key == name]
+        if len(values) != 1:
+            what = f"no such column and {len(values) or 'no'} part {name + '=...'!r} in its path"
+            raise IngestFault(f"{place}, column {name!r}", what, "one of them (ingest.partition_columns)")
+        found[name] = None if values[0] == HIVE_NULL else values[0]
+    return found
 
 
 def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[str, ...]:
@@ -40,9 +81,10 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
     declared = [c.name for c in table.columns]
     if list(delivered) == declared:
         return ()
-    doubled = [name for name, n in Counter(n.lower() for n in delivered).items() if n > 1]
+    doubled = _doubled(table, delivered)
     if doubled:
-        raise IngestFault(f"{place}, header", f"column {doubled[0]!r} more than once", "each column once")
+        found = f"column {' and '.join(map(repr, doubled))} more than once"
+        raise IngestFault(f"{place}, header", found, "each column once (capitals make no difference)")
     missing = [name for name in declared if name not in delivered]
     new = [name for name in delivered if name not in declared]
     if missing:
@@ -60,24 +102,38 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
             f"new column {', '.join(map(repr, new))}",
             "the declared columns only (ingest.new_columns: fail; declare it, or choose ignore or evolve)",
         )
-    reserved = [name for name in new if name.startswith("_") or not name.strip()]
+    reserved = [n for n in new if n.startswith("_") or not n.strip() or n.lower() in RESERVED_NAMES]
     if reserved:
         raise IngestFault(
             f"{place}, columns",
             f"new column {reserved[0]!r}",
-            "a name that does not start with an underscore",
+            f"a name that does not start with an underscore and is none of {', '.join(RESERVED_NAMES)}",
         )
     return tuple(new)
 
 
-def scanned_casts(table: Table, new: Sequence[str]) -> dict[str, Cast]:
-    """How cells that a CSV reader delivers in their scan types become values."""
-    return {c.name: from_scanned(c.name, c.data_type) for c in table.columns} | {
-        name: from_text(name, "varchar") for name in new
-    }
+def _doubled(table: Table, delivered: Sequence[str]) -> list[str]:
+    """The names of one column that was delivered more than once and is wanted; the lake ignores case."""
+    spelled: dict[str, list[str]] = defaultdict(list)
+    for name in delivered:
+        spelled[folded(name)].append(name)
+    wanted = {folded(c.name) for c in table.columns}
+    for key, names in spelled.items():
+        if len(names) > 1 and (key in wanted or table.ingest.new_columns != "ignore"):
+            return sorted(set(names))
+    return []
 
 
-def casts(table: Table, new: Sequence[str], types: Mapping[str, str] | None, place: str) -> dict[str, Cast]:
+def zone(table: Table, name: str) -> Zone:
+    """How zone-less timestamps of a column are read."""
+    is_event_time = table.ingest.partition is not None and name == table.ingest.event_time
+    return Zone(table.zone_of(name), is_event_time)
+
+
+def casts(
+    table: Table, new: Sequence[str], types: Mapping[str, TypeTree] | None, place: str,
+    texts: Collection[str] = (),
+) -> dict[str, Cast]:  # fmt: skip
     """How each column's cells become values: declared columns by their types, new ones as text.
 
     Args:
@@ -85,21 +141,26 @@ def casts(table: Table, new: Sequence[str], types: Mapping[str, str] | None, pla
         new: Columns to add.
         types: Delivered types by column; None where everything was delivered as text.
         place: The file or table they are from.
+        texts: Columns whose values are text whatever the others are.
 
     Raises:
         IngestFault: A column was delivered with another type than declared.
     """
     if types is None:
-        return {c.name: from_text(c.name, c.data_type) for c in table.columns} | {
+        return {c.name: from_text(c.name, c.data_type, zone(table, c.name)) for c in table.columns} | {
             name: from_text(name, "varchar") for name in new
         }
     found: dict[str, Cast] = {}
     for column in table.columns:
-        cast = from_typed(column.name, types[column.name], column.data_type)
+        at = zone(table, column.name)
+        if column.name in texts:
+            found[column.name] = from_text(column.name, column.data_type, at)
+            continue
+        cast = from_typed(column.name, types[column.name], column.data_type, at)
         if cast is None:
             raise IngestFault(
                 f"{place}, column {column.name!r}",
-                f"type {canonical(types[column.name])}",
+                f"type {types[column.name].name}",
                 f"{canonical(column.data_type)}, as declared",
             )
         found[column.name] = cast

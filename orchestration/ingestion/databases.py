@@ -8,15 +8,17 @@ What belongs here: SQL in other dialects. What does not: what becomes of the row
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
 
-from orchestration.declarations import Table, canonical
-from orchestration.ingestion.contract import casts, check_columns
-from orchestration.ingestion.faults import IngestFault, shown
-from orchestration.ingestion.readers import masked_columns
+from orchestration.declarations import Table, canonical, type_tree
+from orchestration.ingestion.contract import check_columns, zone
+from orchestration.ingestion.event_time import EventTime
+from orchestration.ingestion.faults import IngestFault, StorageError, shown, translated
+from orchestration.ingestion.nested_casts import from_text
+from orchestration.ingestion.readers import typed_reading
 from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import Attachment
@@ -24,6 +26,8 @@ from orchestration.partitions import Window
 from orchestration.sql import identifier, literal
 
 _INSTANTS = {"timestamptz", "timestamp with time zone", "timestamp", "date", "timestamp_s", "timestamp_ms"}
+_REAL = "r"
+"""What marks the text of an SQLite real."""
 _NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double"}
 
 
@@ -56,6 +60,8 @@ def _qualified(name: str) -> str:
 
 def _family(data_type: str) -> str:
     kind = canonical(data_type)
+    if type_tree(kind).kind != "scalar":
+        return "nested"
     if kind in _INSTANTS:
         return "instant"
     return "number" if kind in _NUMBERS or kind.startswith("decimal") else kind
@@ -80,14 +86,47 @@ class SourceTable:
 
     def _text(self, column: str) -> str:
         """SQL, in the database's dialect, that writes a column's values without loss."""
-        name = identifier(column)
+        name, declared = identifier(column), self._declared(column)
         if not self.is_postgres:
             exact = f"printf('%!.17g', {name})"
-            return f"case when typeof({name}) = 'real' then {exact} else cast({name} as text) end"
+            if declared == "float":
+                exact += f" || '{_REAL}'"
+            binary = f" when typeof({name}) = 'blob' then hex({name})" if declared == "blob" else ""
+            return f"case when typeof({name}) = 'real' then {exact}{binary} else cast({name} as text) end"
+        family = _family(self.types[column])
+        if self._is_binary_number(column):
+            return name
+        if family == "blob" and declared == "blob":
+            return f"encode({name}, 'hex')"
         # As JSON an instant is ISO 8601, whatever the server's DateStyle is.
-        if _family(self.types[column]) == "instant":
+        if family == "instant":
             return f"to_json({name}) #>> '{{}}'"
-        return f"{name}::text"
+        return f"to_json({name})::text" if family == "nested" else f"{name}::text"
+
+    def _declared(self, column: str) -> str:
+        declared = self._table.column(column)
+        return "varchar" if declared is None else canonical(declared.data_type)
+
+    def _is_binary_number(self, column: str) -> bool:
+        """Whether a number is read as it is, because its text is not all of it."""
+        found, declared = canonical(self.types[column]), self._declared(column)
+        return (declared == "float" and found in {"float", "double"}) or (found, declared) == (
+            "float",
+            "double",
+        )
+
+    def _local_text(self, column: str) -> str:
+        """SQL, in DuckDB's dialect, from what ``_text`` gives to the text that is cast."""
+        name, declared = identifier(column), self._declared(column)
+        if self.is_postgres and self._is_binary_number(column):
+            return f"{_exact_text(name)} as {name}"
+        if not self.is_postgres and declared == "float":
+            number = f"try_cast(rtrim({name}, '{_REAL}') as double)"
+            return f"if(suffix({name}, '{_REAL}'), coalesce({_exact_text(number)}, {name}), {name}) as {name}"
+        if declared == "blob" and (not self.is_postgres or _family(self.types[column]) == "blob"):
+            is_hex = f"regexp_full_match({name}, '([0-9A-Fa-f]{{2}})*')"
+            return f"if({is_hex}, regexp_replace({name}, '(..)', '\\x\1', 'g'), {name}) as {name}"
+        return name
 
     def _comparable(self, column: str, declared: str, key: str) -> None:
         found, expected = _family(self.types[column]), _family(declared)
@@ -102,27 +141,52 @@ class SourceTable:
         """What the server can leave out."""
         ingest, conditions = self._table.ingest, []
         if wanted.window is not None and wanted.declared is not None and ingest.event_time is not None:
-            column = self._table.column(ingest.event_time)
-            self._comparable(ingest.event_time, column.data_type if column else "", "event_time")
-            conditions.append(_span_condition(identifier(ingest.event_time), wanted, "'{}'"))
+            self._comparable(ingest.event_time, self._declared(ingest.event_time), "event_time")
+            conditions.append(self._postgres_span(wanted.window, wanted.declared))
         if wanted.cursor_from is not None and ingest.cursor is not None:
-            column = self._table.column(ingest.cursor)
-            self._comparable(ingest.cursor, column.data_type if column else "", "cursor")
-            name = identifier(ingest.cursor)
+            self._comparable(ingest.cursor, self._declared(ingest.cursor), "cursor")
+            name, start = identifier(ingest.cursor), literal(wanted.cursor_from)
+            if self._declared(ingest.cursor) == "timestamptz":
+                start = self._postgres_bound(ingest.cursor, wanted.cursor_from)
             collate = ' collate "C"' if _family(self.types[ingest.cursor]) == "varchar" else ""
-            conditions.append(f"({name} is null or {name}{collate} >= {literal(wanted.cursor_from)})")
+            conditions.append(f"({name} is null or {name}{collate} >= {start})")
         return " and ".join(conditions) or "true"
+
+    def _postgres_bound(self, column: str, instant: object) -> str:
+        """An instant as PostgreSQL compares it with a column."""
+        bound = f"timestamptz '{instant}'"
+        if canonical(self.types[column]) == "timestamptz":
+            return bound
+        return f"({bound} at time zone {literal(self._table.zone_of(column) or 'UTC')})"
+
+    def _postgres_span(self, window: Window, declared: Window) -> str:
+        event = EventTime.of(self._table)
+        assert event is not None
+        name = self._table.ingest.event_time or ""
+        spans = [(declared.start, declared.end), (window.start, window.end)]
+        if event.kind == "date":
+            if canonical(self.types[name]) != "date":
+                raise IngestFault(
+                    f"{self.label}, column {name!r} (event_time)",
+                    f"type {self.types[name].lower()}", "date, as declared",
+                )  # fmt: skip
+            bounds = [tuple(f"date '{day}'" for day in event.days(Window(*span))) for span in spans]
+        else:
+            bounds = [tuple(self._postgres_bound(name, instant) for instant in span) for span in spans]
+        return _span_condition(identifier(name), bounds[0], bounds[1])
 
     def _local_filter(self, wanted: Wanted) -> str:
         """The same on text, for SQLite, whose values have no fixed type to compare by."""
         ingest, conditions = self._table.ingest, []
-        if wanted.window is not None and wanted.declared is not None and ingest.event_time is not None:
-            event = f"try_cast({identifier(ingest.event_time)} as timestamptz)"
-            conditions.append(_span_condition(event, wanted, "timestamptz '{}'"))
+        event = EventTime.of(self._table)
+        if wanted.window is not None and event is not None and ingest.event_time is not None:
+            value = from_text(ingest.event_time, event.kind, zone(self._table, ingest.event_time)).value
+            read = replace(event, column=f"({value})")
+            conditions.append(f"({read.is_outside} or {read.within(wanted.window)})")
         if wanted.cursor_from is not None and ingest.cursor is not None:
             column = self._table.column(ingest.cursor)
             data_type = column.data_type if column else "varchar"
-            value = f"try_cast({identifier(ingest.cursor)} as {data_type})"
+            value = from_text(ingest.cursor, data_type, zone(self._table, ingest.cursor)).value
             start = f"cast({literal(wanted.cursor_from)} as {data_type})"
             conditions.append(f"({value} is null or {value} >= {start})")
         return " and ".join(conditions) or "true"
@@ -136,20 +200,20 @@ class SourceTable:
             function, remote = "postgres_query", f"{remote} where {self._postgres_filter(wanted)}"
         key = [c for c in self._table.ingest.primary_key if c in columns]
         order = ", ".join(identifier(c) for c in [*key, *(c for c in columns if c not in key)])
-        return f"select * from {function}('src', {literal(remote)}) where {local} order by {order}"
+        texts = ", ".join(map(self._local_text, columns))
+        return f"select {texts} from {function}('src', {literal(remote)}) where {local} order by {order}"
 
 
-def _span_condition(event: str, wanted: Wanted, quoted: str) -> str:
+def _exact_text(number: str) -> str:
+    """All decimal digits of a double that a float can hold."""
+    digits = f"rtrim(rtrim(format('{{:.149f}}', {number}::double), '0'), '.')"
+    return f"if(isfinite({number}), {digits}, {number}::varchar)"
+
+
+def _span_condition(event: str, declared: Sequence[str], window: Sequence[str]) -> str:
     """In the window, or in no declared partition at all (such rows go to quarantine)."""
-    assert wanted.window is not None
-    assert wanted.declared is not None
-
-    def at(instant: object) -> str:
-        return quoted.format(instant)
-
-    inside = f"{event} >= {at(wanted.window.start)} and {event} < {at(wanted.window.end)}"
-    before, after = at(wanted.declared.start), at(wanted.declared.end)
-    return f"({event} is null or {event} < {before} or {event} >= {after} or ({inside}))"
+    inside = f"{event} >= {window[0]} and {event} < {window[1]}"
+    return f"({event} is null or {event} < {declared[0]} or {event} >= {declared[1]} or ({inside}))"
 
 
 def copy_table(table: Table, place: Place, attachment: Attachment, wanted: Wanted, folder: Path) -> Copied:
@@ -168,11 +232,13 @@ def copy_table(table: Table, place: Place, attachment: Attachment, wanted: Wante
         try:
             con.execute(f"copy ({source.select(columns, wanted)}) to {literal(str(path))} (format parquet)")
         except duckdb.Error as error:
+            if isinstance(found := translated(error, source.label), StorageError):
+                raise found from None
             raise IngestFault(source.label, _safe(error, place), "a table that can be read") from None
         cells = ", ".join(f"coalesce('=' || {identifier(c)}, '-')" for c in sorted(columns))
         rows, digest = con.execute(
             f"select count(*), coalesce(sum(md5_number_lower(concat_ws(chr(31), {cells}))::hugeint), 0) "
-            f"from read_parquet({literal(str(path))})"
+            f"from read_parquet({literal(str(path))}, hive_partitioning=false)"
         ).fetchall()[0]
     return Copied(source.label, path, columns, f"{rows:016x}{digest % (1 << 192):048x}", rows)
 
@@ -212,19 +278,6 @@ def _safe(error: duckdb.Error, place: Place) -> str:
 
 def read_copy(table: Table, copied: Copied) -> Reading:
     """The rows of a copied table."""
-    names = [identifier(n) for n in copied.columns]
-    source = f"read_parquet({literal(str(copied.path))}, file_row_number=true)"
-    cells = f"select {', '.join(names)}, file_row_number, false as _skip, false as _broken"
-    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in names)}}})::varchar as _raw_text"
     new = copied.columns[len(table.columns) :]
-    values = casts(table, new, None, copied.label)
-    return Reading(
-        label=copied.label,
-        cells=f"{cells} from {source}",
-        careful_cells=f"{cells}, {raw} from {source}",
-        casts=values,
-        careful_casts=values,
-        new_columns=new,
-        masked=masked_columns(table),
-        ordinal="file_row_number + 1",
-    )
+    file = f"read_parquet({literal(str(copied.path))}, hive_partitioning=false"
+    return typed_reading(table, new, None, {}, copied.label, file, copied.rows)

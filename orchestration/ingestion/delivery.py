@@ -6,17 +6,19 @@ What belongs here: bytes. What does not: rows and columns.
 import codecs
 import gzip
 import hashlib
-import shutil
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from orchestration.declarations import Ingest
 from orchestration.ingestion.download import CHUNK, fetch_http, fetch_s3
 from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.newlines import count_newlines, with_one_newline
 from orchestration.ingestion.uris import Item, Place
 from orchestration.settings import Settings
 
@@ -33,6 +35,8 @@ class Delivery:
     sha256: str
     size: int
     mtime_ns: int
+    parts: tuple[tuple[str, str], ...] = ()
+    """The ``key=value`` folders of its path."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,14 @@ class TextFacts:
 
     lines: int
     has_nul: bool
+    newline: bytes
+    is_empty: bool
+    """Whether it has nothing but line ends and a byte order mark."""
+
+    @property
+    def newline_option(self) -> str:
+        """The line ending as an option of DuckDB."""
+        return self.newline.decode().replace("\r", "\\r").replace("\n", "\\n")
 
 
 def deliver(item: Item, place: Place, settings: Settings, folder: Path) -> Delivery:
@@ -62,7 +74,7 @@ def deliver(item: Item, place: Place, settings: Settings, folder: Path) -> Deliv
     before = path.stat()
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    delivery = Delivery(item.label, path, digest, before.st_size, before.st_mtime_ns)
+    delivery = Delivery(item.label, path, digest, before.st_size, before.st_mtime_ns, item.parts)
     check_unchanged(delivery)
     return delivery
 
@@ -93,7 +105,19 @@ def _zip_member(file: BinaryIO, label: str) -> zipfile.ZipFile:
     return archive
 
 
-def _unpacked(delivery: Delivery, compression: str, folder: Path) -> Path:
+def _is_content(member: zipfile.ZipInfo) -> bool:
+    """Whether a member is a file that somebody packed, not what macOS adds."""
+    parts = member.filename.split("/")
+    return not (member.is_dir() or parts[0] == "__MACOSX" or parts[-1].startswith("."))
+
+
+_DAMAGED = (
+    EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError,
+    RuntimeError, ValueError, struct.error,
+)  # fmt: skip
+
+
+def _unpacked(delivery: Delivery, compression: str, folder: Path, limit: int) -> Path:
     """The decompressed file; the whole of it is read, so that checksums at its end are verified."""
     target = folder / f"{delivery.sha256[:32]}.unpacked"
     label = delivery.label
@@ -101,10 +125,10 @@ def _unpacked(delivery: Delivery, compression: str, folder: Path) -> Path:
         try:
             if compression == "gzip":
                 with gzip.GzipFile(fileobj=file) as inner:
-                    shutil.copyfileobj(inner, out, CHUNK)
+                    _copy(inner, out, limit, label)
             else:
                 with _zip_member(file, label) as archive:
-                    members = [m for m in archive.infolist() if not m.is_dir()]
+                    members = [m for m in archive.infolist() if _is_content(m)]
                     if len(members) != 1:
                         names = ", ".join(m.filename for m in members[:5])
                         raise IngestFault(
@@ -113,12 +137,23 @@ def _unpacked(delivery: Delivery, compression: str, folder: Path) -> Path:
                     if members[0].flag_bits & 0x1:
                         raise IngestFault(label, f"encrypted member {members[0].filename}", "a plain one")
                     with archive.open(members[0]) as member:
-                        shutil.copyfileobj(member, out, CHUNK)
-        except (EOFError, OSError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
-            if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
-                raise
-            raise IngestFault(label, f"a damaged {compression} file ({error})", "a complete one") from error
+                        _copy(member, out, limit, label)
+        except _DAMAGED as error:
+            found = f"a damaged {compression} file ({str(error) or type(error).__name__})"
+            raise IngestFault(label, found, "a complete one") from error
     return target
+
+
+def _copy(packed: IO[bytes] | gzip.GzipFile, out: BinaryIO, limit: int, label: str) -> None:
+    size = 0
+    while chunk := packed.read(CHUNK):
+        size += len(chunk)
+        if size > limit:
+            out.truncate(0)
+            raise IngestFault(
+                label, f"more than {limit:,} bytes when unpacked", "at most that (ingest.max_unpacked_size)"
+            )
+        out.write(chunk)
 
 
 def _transcoded(path: Path, encoding: str, label: str, target: Path) -> Path:
@@ -151,16 +186,21 @@ def unpack(delivery: Delivery, ingest: Ingest, folder: Path, place: str) -> Path
         IngestFault: The file is truncated, damaged, of another kind, or in another encoding.
     """
     compression = _compression(ingest, delivery.label)
-    path = delivery.path if compression == "none" else _unpacked(delivery, compression, folder)
+    path = delivery.path
+    if compression != "none":
+        path = _unpacked(delivery, compression, folder, ingest.max_unpacked_size)
     if ingest.format == "parquet":
         return path
     try:
         encoding = codecs.lookup(ingest.encoding).name
     except LookupError as error:
         raise IngestFault(f"{place}.encoding", repr(ingest.encoding), "an encoding Python knows") from error
-    if encoding in {"utf-8", "ascii", "utf-8-sig"}:
+    if encoding not in {"utf-8", "ascii", "utf-8-sig"}:
+        path = _transcoded(path, encoding, delivery.label, folder / f"{delivery.sha256[:32]}.utf8")
+    if not count_newlines(path).is_mixed:
         return path
-    return _transcoded(path, encoding, delivery.label, folder / f"{delivery.sha256[:32]}.utf8")
+    delimiter = ingest.delimiter if ingest.format == "csv" else None
+    return with_one_newline(path, delimiter, delivery.label, folder / f"{delivery.sha256[:32]}.lines")
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
@@ -173,28 +213,23 @@ def text_facts(path: Path, label: str) -> TextFacts:
     """Count the lines of a text file and look for what DuckDB would read wrongly or drop.
 
     Raises:
-        IngestFault: A line is longer than ``MAX_LINE`` bytes, or the file is empty.
+        IngestFault: A line is longer than ``MAX_LINE`` bytes.
     """
+    newline = count_newlines(path).newline
+    end = newline[-1:]
     lines, since, last = 0, 0, b""
-    has_nul = False
+    has_nul, is_empty = False, True
     for chunk in _chunks(path):
-        ends = chunk.count(b"\n")
+        ends = chunk.count(end)
         has_nul = has_nul or b"\0" in chunk
-        since += chunk.find(b"\n") if ends else len(chunk)
+        is_empty = is_empty and not chunk.removeprefix(codecs.BOM_UTF8).strip(b"\r\n")
+        since += chunk.find(end) if ends else len(chunk)
         if since > MAX_LINE:
             raise IngestFault(
                 f"{label}, line {lines + 1}", f"more than {MAX_LINE:,} bytes in one line", "shorter lines"
             )
         if ends:
-            since = len(chunk) - 1 - chunk.rfind(b"\n")
+            since = len(chunk) - 1 - chunk.rfind(end)
         lines += ends
         last = chunk[-1:]
-    if not last:
-        raise IngestFault(label, "an empty file", "data")
-    return TextFacts(lines + (last != b"\n"), has_nul)
-
-
-def blank_lines(path: Path) -> int:
-    """Lines of a text file that hold nothing."""
-    with path.open("rb") as file:
-        return sum(not line.strip() for line in file)
+    return TextFacts(lines + (last not in {b"", end}), has_nul, newline, is_empty)

@@ -1,12 +1,15 @@
-"""What is wrong with a delivery, in words for the person who has to mend it.
+"""Errors of ingestion, and the one place where errors of DuckDB and of the system become them."""
 
-What belongs here: the one exception for bad data, and how it is phrased. What does not: finding the
-fault, or telling Dagster about it.
-"""
-
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
+
+import duckdb
+
+from orchestration.lakehouse import is_lock_conflict
 
 
 class IngestFault(Exception):
@@ -24,6 +27,71 @@ class IngestFault(Exception):
     ) -> None:
         self.metadata = dict(metadata or {})
         super().__init__(f"{place}: found {found}, expected {expected}")
+
+
+class StorageError(Exception):
+    """The machine or the lakehouse has no room, or cannot be written to: the delivery is not at fault."""
+
+    def __init__(self, place: str, found: str, expected: str) -> None:
+        super().__init__(f"{place}: found {found}, expected {expected} (no file is at fault)")
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FULL_TEXTS = ("no space left on device", "disk quota exceeded", "max_temp_directory_size")
+
+
+def translated(error: Exception, label: str, path: Path | None = None) -> Exception:
+    """The error of ingestion that an error of DuckDB or of the system stands for.
+
+    Args:
+        error: What was raised while a file was read and written to the lakehouse.
+        label: What the file is called.
+        path: Where it is read from: an input error that does not name it is the lakehouse's.
+    """
+    if isinstance(error, OSError):
+        if isinstance(error, ConnectionError | TimeoutError):
+            return error
+        if error.errno in _FULL:
+            return StorageError(label, f"{error.strerror} while landing it", "free disk space")
+        return IngestFault(label, error.strerror or type(error).__name__, "a file that can be read")
+    text = str(error).lower()
+    if any(full in text for full in _FULL_TEXTS):
+        return StorageError(label, f"{_first_line(error)} while landing it", "free disk space")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        found = f"{_first_line(error)} while landing it"
+        return StorageError(label, found, "a memory limit that is large enough (DUCKDB_MEMORY_LIMIT)")
+    if isinstance(error, duckdb.IOException) and path is not None and str(path) not in str(error):
+        return StorageError(
+            label, f"{_first_line(error)} while landing it", "a lakehouse that can be written"
+        )
+    expected = "a file that can be read as declared"
+    return IngestFault(label, f"what DuckDB cannot read: {_first_line(error)}", expected)
+
+
+def _first_line(error: Exception) -> str:
+    return shown(str(error).split("\n\n")[0].split("\nPossible")[0], 300)
+
+
+@contextmanager
+def faults_of(label: str, path: Path | None = None) -> Iterator[None]:
+    """Raise errors of DuckDB and of the system as errors of ingestion; a lock conflict stays what it is."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if is_lock_conflict(error):
+            raise
+        raise translated(error, label, path) from error
+    except OSError as error:
+        raise translated(error, label, path) from error
+
+
+@contextmanager
+def faults_of_lakehouse(name: str) -> Iterator[None]:
+    """Raise errors of DuckDB around a transaction as errors of the lakehouse's table of that name."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise StorageError(name, _first_line(error), "a lakehouse that can be written") from error
 
 
 def shown(text: object, limit: int = 80) -> str:

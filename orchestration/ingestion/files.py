@@ -1,36 +1,49 @@
 """A run of a source of files: which deliveries there are, which of them are new, and landing those.
 
-What belongs here: the run's one transaction over all files. What does not: how one file lands.
+What belongs here: the run's transaction over all files that can land, and what becomes of the others.
+What does not: how one file lands.
 """
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import duckdb
 
 from orchestration.declarations import Table
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.delivery import Delivery, check_unchanged, deliver, unpack
-from orchestration.ingestion.faults import IngestFault
-from orchestration.ingestion.landing import Terms, Untidy, land
+from orchestration.ingestion.faults import IngestFault, faults_of, faults_of_lakehouse
+from orchestration.ingestion.landing import Landed, Terms, Untidy, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.quarantine import SCHEMA
 from orchestration.ingestion.raw_table import RawTable, Stamp
-from orchestration.ingestion.readers import read_csv, read_jsonl, read_parquet
+from orchestration.ingestion.readers import Parts, read_csv, read_jsonl, read_parquet
 from orchestration.ingestion.reading import Reading
-from orchestration.ingestion.uris import Item, Place, folder_pattern, has_suffix, local_items
+from orchestration.ingestion.uris import Item, Place, folder_pattern, has_suffix, local_items, path_parts
 from orchestration.lakehouse import LakehouseResource, current_snapshot, row_count
 from orchestration.lakehouse.tables import relation
 from orchestration.partitions import Window
 from orchestration.settings import Settings
 from orchestration.sql import literal
 
-READERS: dict[str, Callable[[duckdb.DuckDBPyConnection, Table, Path, str], Reading]] = {
+
+class Reader(Protocol):
+    """Reads one format."""
+
+    def __call__(
+        self, con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str, parts: Parts = ()
+    ) -> Reading:
+        """The rows of a file, as SQL."""
+        ...
+
+
+READERS: dict[str, Reader] = {
     "csv": read_csv,
     "jsonl": read_jsonl,
     "parquet": read_parquet,
@@ -116,11 +129,13 @@ def items(run: Run, place: Place) -> list[Item]:
         with run.lakehouse.get_connection() as con:
             con.execute("load httpfs")
             con.execute(run.lakehouse.attachment.s3_secret_sql())
-            names = [
-                r[0] for r in con.execute(f"select file from glob({literal(pattern)}) order by 1").fetchall()
-            ]
+            try:
+                rows = con.execute(f"select file from glob({literal(pattern)}) order by 1").fetchall()
+            except duckdb.Error as error:
+                raise ConnectionError(f"{place.label}: {str(error).splitlines()[0]}") from error
         is_folder = place.address.endswith("/")
-        found = [Item(n, n) for n in names if not is_folder or has_suffix(n, ingest)]
+        names = [name for (name,) in rows if not is_folder or has_suffix(name, ingest)]
+        found = [Item(name, name, path_parts(place, name)) for name in names]
     elif place.scheme == "local":
         found = local_items(place, ingest)
     else:
@@ -130,46 +145,122 @@ def items(run: Run, place: Place) -> list[Item]:
     return found
 
 
+class RefusedFilesFault(IngestFault):
+    """Some files of a source were refused; the others have landed.
+
+    Args:
+        source: Where the source is declared.
+        refused: The errors of the refused files.
+        outcome: What the run did with the other files.
+    """
+
+    def __init__(self, source: str, refused: Sequence[IngestFault], outcome: "Outcome") -> None:
+        self.outcome = outcome
+        others = len(outcome.landings) + len(outcome.unchanged)
+        lines = "".join(f"\n  {fault}" for fault in refused[:20])
+        more = f"\n  and {len(refused) - 20:,} more (see lake.ops.landings)" if len(refused) > 20 else ""
+        metadata = refused[0].metadata | {"refused_files": len(refused), "other_files": others}
+        super().__init__(
+            source, f"{len(refused):,} refused files, {others:,} others have landed:{lines}{more}\n",
+            "each file to be readable as declared", metadata,
+        )  # fmt: skip
+
+
+@dataclass
+class _Refusal(Exception):
+    """The file at ``index`` cannot land: the transaction is rolled back, and goes on without it."""
+
+    index: int
+    fault: IngestFault
+
+
+@dataclass(frozen=True)
+class _RefusedFile:
+    label: str
+    sha256: str | None
+    fault: IngestFault
+
+
 class FileRun:
-    """Lands the deliveries of a source of files."""
+    """Lands the deliveries of a source of files: each by itself, all that can in one transaction."""
 
     def __init__(self, run: Run, place: Place, folder: Path) -> None:
         self._run = run
         self._place = place
         self._folder = folder
         self._plain: dict[str, Path] = {}
-        self._careful_from: int | None = None
+        self._careful: set[str] = set()
+        self._refused: list[_RefusedFile] = []
+        self._labels: set[str] = set()
 
     def land(self) -> Outcome:
-        """Land what is new, all of it or nothing.
+        """Land what is new; a file that is refused keeps no other from landing.
 
         Raises:
-            IngestFault: A delivery cannot be landed as declared.
+            IngestFault: A file cannot be landed as declared; every other file has landed.
+            StorageError: There is no room; files that landed before stay.
             ConnectionError: The network failed.
         """
+        run, outcome = self._run, Outcome()
+        todo = self._deliveries()
+        count = len(todo) + len(self._refused)
+        self._labels = {*(d.label for d in todo), *(r.label for r in self._refused)}
+        while todo:
+            try:
+                self._write(todo, outcome)
+                break
+            except _Refusal as refusal:
+                delivery = todo[refusal.index]
+                self._refused.append(_RefusedFile(delivery.label, delivery.sha256, refusal.fault))
+                # What comes before it can land: it did so in the transaction that was rolled back.
+                if refusal.index:
+                    self._write(todo[: refusal.index], outcome)
+                todo = todo[refusal.index + 1 :]
+        if self._refused:
+            self._record_refusals()
+            if count == 1:
+                raise self._refused[0].fault
+            raise RefusedFilesFault(run.declared_at, [r.fault for r in self._refused], outcome)
+        return outcome
+
+    def _deliveries(self) -> list[Delivery]:
+        """The files on the local disk."""
+        found = []
+        for item in items(self._run, self._place):
+            try:
+                with faults_of(item.label):
+                    found.append(deliver(item, self._place, self._run.settings, self._folder))
+            except IngestFault as fault:
+                self._refused.append(_RefusedFile(item.label, None, fault))
+        return found
+
+    def _write(self, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
+        """Land deliveries, all or nothing, and add what was done to an outcome."""
         run = self._run
-        deliveries = [
-            deliver(item, self._place, run.settings, self._folder) for item in items(run, self._place)
-        ]
         while True:
             try:
-                return run.lakehouse.write(
-                    lambda con: self._transaction(con, deliveries),
-                    lambda con, outcome: count_totals(con, run, outcome),
-                )
+                with faults_of_lakehouse(f"lake.{run.table.schema}.{run.table.name}"):
+                    done = run.lakehouse.write(
+                        lambda con: self._transaction(con, deliveries),
+                        lambda con, done: count_totals(con, run, done),
+                    )
             except Untidy:
-                # Every file from the untidy one on is taken carefully, so that this happens once.
+                # Each file is found untidy once: from then on it is taken carefully.
                 continue
+            outcome.landings += done.landings
+            outcome.unchanged += done.unchanged
+            outcome.gone, outcome.totals = done.gone, done.totals
+            return
 
-    def _transaction(self, con: duckdb.DuckDBPyConnection, deliveries: list[Delivery]) -> Outcome:
+    def _transaction(self, con: duckdb.DuckDBPyConnection, deliveries: Sequence[Delivery]) -> Outcome:
         con.execute("set preserve_insertion_order = true")
         run, outcome = self._run, Outcome()
         version = reading_version(run.table)
         log = LandingLog(con, run.table.name, version)
-        landed = tuple(log.landed())
+        # A run may take several transactions: what it landed itself makes none of its rows late.
+        landed = tuple(log.landed(before_run=run.run_id))
         now = log.next_landing_at(datetime.now(UTC))
-        labels = {d.label for d in deliveries}
-        outcome.gone = sorted(log.files() - labels) if self._place.is_many else []
+        outcome.gone = sorted(log.files() - self._labels) if self._place.is_many else []
         for index, delivery in enumerate(deliveries):
             known = log.known(delivery.label, delivery.sha256, run.window)
             if known is not None and known.is_covered:
@@ -177,23 +268,22 @@ class FileRun:
                 continue
             terms = Terms(
                 scope=f"_source_uri = {literal(delivery.label)}" if self._place.is_many else "true",
-                is_careful=self._careful_from is not None and index >= self._careful_from,
+                is_careful=delivery.label in self._careful,
                 is_verified=known is not None and not known.is_reread and not known.quarantined,
                 needs_span=self._place.is_many and run.window is not None,
+                is_one_of_many=self._place.is_many,
             )
             stamp = Stamp(
                 delivery.label, delivery.sha256, now, run.run_id, run.now, landed,
                 is_reread=known is not None and known.is_reread,
             )  # fmt: skip
-            reading = READERS[run.table.ingest.format](
-                con, run.table, self._unpacked(delivery), delivery.label
-            )
             try:
-                result = land(con, run.table, reading, stamp, run.window, terms)
+                result = self._land(con, delivery, stamp, terms)
             except Untidy:
-                self._careful_from = index
+                self._careful.add(delivery.label)
                 raise
-            check_unchanged(delivery)
+            except IngestFault as fault:
+                raise _Refusal(index, fault) from fault
             landing = Landing(
                 source=run.table.name, source_uri=delivery.label, sha256=delivery.sha256, window=run.window,
                 file_rows=result.file_rows, rows=result.change.added, removed=result.change.removed,
@@ -203,12 +293,43 @@ class FileRun:
             )  # fmt: skip
             log.record(landing)
             outcome.landings.append(landing)
-        if not outcome.landings and run.window is not None and not covers(landed, run.window):
+        is_done = outcome.landings or self._refused
+        if not is_done and run.window is not None and not covers(landed, run.window):
             log.record(Landing(run.table.name, run.window, now, run.run_id, version))
         return outcome
+
+    def _land(self, con: duckdb.DuckDBPyConnection, delivery: Delivery, stamp: Stamp, terms: Terms) -> Landed:
+        run = self._run
+        with faults_of(delivery.label, delivery.path):
+            path = self._unpacked(delivery)
+        with faults_of(delivery.label, path):
+            reader = READERS[run.table.ingest.format]
+            reading = reader(con, run.table, path, delivery.label, delivery.parts)
+            result = land(con, run.table, reading, stamp, run.window, terms)
+            check_unchanged(delivery)
+        return result
 
     def _unpacked(self, delivery: Delivery) -> Path:
         if delivery.label not in self._plain:
             run = self._run
             self._plain[delivery.label] = unpack(delivery, run.table.ingest, self._folder, run.declared_at)
         return self._plain[delivery.label]
+
+    def _record_refusals(self) -> None:
+        """Give each refused file its line in the log of landings, unless its newest line says the same."""
+        run = self._run
+        version = reading_version(run.table)
+
+        def work(con: duckdb.DuckDBPyConnection) -> None:
+            log = LandingLog(con, run.table.name, version)
+            now = log.next_landing_at(datetime.now(UTC))
+            for file in self._refused:
+                landing = Landing(
+                    run.table.name, run.window, now, run.run_id, version, file.label, file.sha256,
+                    refused=str(file.fault),
+                )  # fmt: skip
+                if not log.says_last(landing):
+                    log.record(landing)
+
+        with faults_of_lakehouse("lake.ops.landings"):
+            run.lakehouse.write(work)

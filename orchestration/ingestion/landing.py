@@ -1,7 +1,7 @@
 """Landing one delivery: from its reading to rows in the raw table, in the transaction of the run.
 
-What belongs here: which way a delivery takes. A clean one that lands whole goes in one pass; where
-anything is amiss, the careful way finds every unreadable row first. What does not: SQL of one table.
+What belongs here: which way a delivery takes, so that each costs as few scans as it can. What does not:
+SQL of one table.
 """
 
 from collections.abc import Iterator
@@ -12,23 +12,17 @@ from datetime import UTC, datetime
 import duckdb
 
 from orchestration.declarations import Table
-from orchestration.ingestion.delivery import blank_lines
-from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.event_time import EventTime
+from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.quarantine import Faulty, Quarantine, bad_row, check_share, collect
 from orchestration.ingestion.raw_table import Change, RawTable, Stamp
 from orchestration.ingestion.reading import Reading
-from orchestration.lakehouse import is_lock_conflict
 from orchestration.partitions import Window, day_window
 from orchestration.sql import identifier
 
-_UNREADABLE = (
-    duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException, duckdb.OutOfRangeException,
-)  # fmt: skip
-_MARK = "groundwork: unreadable row"
-
 
 class Untidy(Exception):
-    """A delivery that was taken for clean is not: the transaction has to start again, carefully."""
+    """A row of another shape ended the scan: the transaction has to start again, carefully."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +31,12 @@ class Terms:
 
     Attributes:
         scope: A condition on the raw table: rows that this delivery is the new state of.
-        is_careful: False to take the delivery for clean.
+        is_careful: Whether rows of another shape are looked for first; else one of them raises.
         is_verified: True if this version landed before without an unreadable row.
         needs_span: Whether to find out which events the delivery spans.
         holds_only_window: True if the delivery was read for the run's window only.
         may_be_empty: Whether a delivery without rows can be right.
+        is_one_of_many: Whether it is a file among others: one without rows is right if it never had any.
         replaced_key: For a delivery of changes only: the key by which they replace earlier rows.
     """
 
@@ -51,6 +46,7 @@ class Terms:
     needs_span: bool = False
     holds_only_window: bool = False
     may_be_empty: bool = False
+    is_one_of_many: bool = False
     replaced_key: tuple[str, ...] = ()
 
 
@@ -88,13 +84,10 @@ def land(
     """
     try:
         return _Attempt(con, table, reading, stamp, window, terms).land()
-    except duckdb.Error as error:
-        if _MARK in str(error):
-            raise Untidy from error
-        # Damaged Parquet pages raise the base class itself.
-        if is_lock_conflict(error) or not (isinstance(error, _UNREADABLE) or type(error) is duckdb.Error):
+    except duckdb.InvalidInputException as error:
+        if terms.is_careful or reading.rejects is None:
             raise
-        raise IngestFault(reading.label, _first_line(error), "a file that can be read as declared") from error
+        raise Untidy from error
 
 
 class _Attempt:
@@ -120,14 +113,12 @@ class _Attempt:
         self._raw.prepare(self._reading.new_columns)
         self._quarantine.prepare()
         terms = self._terms
-        if terms.is_careful:
-            return self._carefully()
-        if terms.is_verified:
+        if terms.is_verified and not terms.is_careful:
             rows = f"select * from ({self._reading.rows()}) where not _skip and {self._in_window}"
             return Landed(self._write(rows), None)
         if terms.holds_only_window or holds_all(self._table, self._window):
-            return self._in_one_pass()
-        return self._carefully()
+            return self._land_whole()
+        return self._land_part()
 
     def _write(self, rows: str, ordinal: str = "_n") -> Change:
         columns = self._reading.columns
@@ -140,54 +131,69 @@ class _Attempt:
             rows, columns, self._stamp, self._window, self._scope, replaced_key=self._terms.replaced_key
         )
 
-    def _in_one_pass(self) -> Landed:
-        """The first unreadable row ends it."""
-        reading, con = self._reading, self._con
-        check = f"case when {bad_row(self._table)} then error('{_MARK}')::boolean "
-        check += f"else not _skip and {self._in_window} end"
-        change = self._write(f"select * from ({reading.rows()}) where {check}")
-        count = change.added + change.unchanged
-        if reading.refused(con) or reading.expected_rows not in {None, count}:
-            raise Untidy
-        self._check_any(count)
-        self._quarantine.put(self._stamp, None, 0, keep=bool(self._terms.replaced_key))
+    def _land_whole(self) -> Landed:
+        """Land all good rows in one scan; only if some are missing look for them."""
+        reading, had_rows, faulty = self._reading, self._raw.has_rows(self._terms.scope), None
+        if self._terms.is_careful:
+            faulty = self._collect()
+        count = self._write_good(faulty)
+        landed = count.added + count.unchanged
+        if faulty is None and not _is_all(reading, landed):
+            faulty = self._collect()
         first, last = self._span() if self._terms.needs_span else (None, None)
-        return Landed(change, count, first_event=first, last_event=last)
+        return self._account(count, landed, faulty, had_rows, first, last)
 
-    def _carefully(self) -> Landed:
-        """Read it all, then land what is good."""
-        table, reading, con = self._table, self._reading, self._con
+    def _land_part(self) -> Landed:
+        """Read it all, then land the good rows of the window."""
+        reading, had_rows, faulty = self._reading, self._raw.has_rows(self._terms.scope), None
+        survey = _survey(self._con, self._table, reading)
+        if survey.bad or survey.rejected:
+            faulty = self._collect()
+        change = self._write_good(faulty)
+        return self._account(
+            change, survey.rows - survey.bad, faulty, had_rows, survey.first_event, survey.last_event
+        )
+
+    def _collect(self) -> Faulty:
+        return collect(self._con, self._table, self._reading, self._reading.header_lines + 1)
+
+    def _write_good(self, faulty: Faulty | None) -> Change:
+        """Land the readable rows of the window."""
+        is_rejecting = faulty is not None and faulty.refused > 0
+        rows = self._reading.rows("rejecting" if is_rejecting else "strict")
+        good = f"select * from ({rows}) where not _skip and not {bad_row(self._table)} and {self._in_window}"
+        change = self._write(good, faulty.shift if faulty is not None else "_n")
+        if is_rejecting:
+            self._reading.forget_rejects(self._con)
+        return change
+
+    def _account(
+        self, change: Change, good: int, faulty: Faulty | None, had_rows: bool,
+        first: datetime | None, last: datetime | None,
+    ) -> Landed:  # fmt: skip
+        """Every row must have landed or be in quarantine, and there must be some.
+
+        Raises:
+            IngestFault: Rows are missing, too many are unreadable, or an emptied file would remove all rows.
+        """
+        reading, terms = self._reading, self._terms
+        bad = 0 if faulty is None else faulty.faulty
+        _check_all_read(reading, good + bad)
         first_line = reading.header_lines + 1
-        survey = _survey(con, table, reading)
-        faulty, file_rows, ordinal = None, survey.rows, "_n"
-        good = f"select * from ({reading.rows()}) where not _skip"
-        if not survey.is_tidy:
-            faulty = collect(con, table, reading, first_line)
-            _account(reading, faulty)
-            check_share(con, table, reading.label, faulty, first_line)
-            file_rows, ordinal = faulty.rows, faulty.shift
-            good = (
-                f"select * from ({reading.rows(careful=True)}) "
-                f"where not _skip and _raw_text is not null and not {bad_row(table)}"
-            )
-        self._check_any(file_rows)
-        change = self._write(f"select * from ({good}) where {self._in_window}", ordinal)
-        newly = self._quarantine.put(self._stamp, faulty, first_line, keep=bool(self._terms.replaced_key))
-        quarantined = 0 if faulty is None else faulty.faulty
-        return Landed(change, file_rows, quarantined, newly, survey.first_event, survey.last_event)
-
-    def _check_any(self, rows: int) -> None:
-        if not rows and not self._terms.may_be_empty:
-            expected = "at least one (an empty delivery would remove all rows)"
-            raise IngestFault(self._reading.label, "no row", expected)
+        if faulty is not None:
+            check_share(self._con, self._table, reading.label, faulty, good + bad, first_line)
+        if not good + bad and not terms.may_be_empty and not (terms.is_one_of_many and not had_rows):
+            found = "no row, where it had rows before" if had_rows else "no row"
+            raise IngestFault(reading.label, found, "at least one (an empty delivery would remove all rows)")
+        newly = self._quarantine.put(self._stamp, faulty, first_line, keep=bool(terms.replaced_key))
+        return Landed(change, good + bad, bad, newly, first, last)
 
     def _span(self) -> tuple[datetime | None, datetime | None]:
-        if self._table.ingest.event_time is None:
+        event = EventTime.of(self._table)
+        if event is None:
             return (None, None)
-        event = identifier(self._table.ingest.event_time)
         first, last = self._con.execute(
-            f"select min({event})::timestamptz, max({event})::timestamptz from {self._raw.relation} "
-            f"where {self._scope}"
+            f"select min({event.instant}), max({event.instant}) from {self._raw.relation} where {self._scope}"
         ).fetchall()[0]
         return (_utc(first), _utc(last))
 
@@ -208,14 +214,11 @@ def _threads(con: duckdb.DuckDBPyConnection, number: int | None) -> Iterator[Non
             session.execute(f"set threads = {usual}")
 
 
-def _first_line(error: duckdb.Error) -> str:
-    return "what DuckDB cannot read: " + shown(str(error).split("\n\n")[0].split("\nPossible")[0], 300)
-
-
 @dataclass(frozen=True)
 class _Survey:
     rows: int
-    is_tidy: bool
+    bad: int
+    rejected: int
     first_event: datetime | None
     last_event: datetime | None
 
@@ -224,38 +227,35 @@ def _survey(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading) -> _
     """Read the whole delivery once and keep nothing but counts."""
     # Hashing every column keeps DuckDB from skipping the columns that nothing else asks for.
     everything = ", ".join(map(identifier, reading.columns))
-    event = identifier(table.ingest.event_time) if table.ingest.event_time else "null"
+    event, bad = EventTime.of(table), bad_row(table)
+    # Rows outside every partition may lie beyond what Python's datetime holds.
+    instant = "null::timestamptz" if event is None else f"if({bad}, null, {event.instant})"
     query = (
-        f"select count(*), count(*) filter ({bad_row(table)}), min({event})::timestamptz, "
-        f"max({event})::timestamptz, bit_xor(hash({everything})) from ({reading.rows()}) where not _skip"
+        f"select count(*), count(*) filter ({bad}), min({instant}), max({instant}), "
+        f"bit_xor(hash({everything})) from ({reading.rows('rejecting')}) where not _skip"
     )
     with _threads(con, 1 if reading.is_numbered_by_scan else None):
         rows, bad, first, last, _ = con.execute(query).fetchall()[0]
-    is_tidy = not bad and not reading.refused(con) and reading.expected_rows in {None, rows}
+    rejected = reading.rejected(con)
     reading.forget_rejects(con)
-    return _Survey(rows, is_tidy, _utc(first), _utc(last))
+    return _Survey(rows, bad, rejected, _utc(first), _utc(last))
 
 
 def _utc(value: datetime | None) -> datetime | None:
     return None if value is None else value.astimezone(UTC)
 
 
-def _account(reading: Reading, faulty: Faulty) -> None:
+def _check_all_read(reading: Reading, rows: int) -> None:
     """Every line of the file must be accounted for: DuckDB drops some it cannot read without a word.
 
     Raises:
         IngestFault: Lines are neither rows, nor unreadable rows, nor blank, nor inside quoted text.
     """
-    if reading.expected_rows is None or reading.path is None:
-        return
-    missing = reading.expected_rows - faulty.rows
-    if missing < 0:
-        raise IngestFault(reading.label, "lines that end in a bare carriage return", "line feeds")
-    if missing:
-        missing -= faulty.line_breaks + blank_lines(reading.path)
-    if missing > 0:
-        raise IngestFault(
-            reading.label,
-            f"{missing:,} lines that no row was read from (an unterminated quote, or a broken line?)",
-            "every line to belong to a row",
-        )
+    if not _is_all(reading, rows):
+        found = f"{rows:,} rows in {reading.expected_rows(exactly=True):,} lines (a broken line?)"
+        raise IngestFault(reading.label, found, "each line to belong to a row")
+
+
+def _is_all(reading: Reading, rows: int) -> bool:
+    """Whether the delivery has so many rows, as far as its bytes say."""
+    return reading.expected_rows() in {None, rows} or reading.expected_rows(exactly=True) == rows

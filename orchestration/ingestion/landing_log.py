@@ -9,13 +9,19 @@ from datetime import UTC, datetime, timedelta
 
 import duckdb
 
-from orchestration.lakehouse import table_exists
+from orchestration.lakehouse import describe_table
 from orchestration.lakehouse.tables import relation
 from orchestration.partitions import Window
 from orchestration.sql import literal
 
 SCHEMA, NAME = "ops", "landings"
 LANDINGS = relation(SCHEMA, NAME)
+COLUMNS = {
+    "source": "varchar", "source_uri": "varchar", "sha256": "varchar", "window_start": "timestamptz",
+    "window_end": "timestamptz", "file_rows": "bigint", "rows": "bigint", "removed": "bigint",
+    "unchanged": "bigint", "quarantined": "bigint", "first_event": "timestamptz", "last_event": "timestamptz",
+    "landed_at": "timestamptz", "run_id": "varchar", "reading": "varchar", "refused": "varchar",
+}  # fmt: skip
 _EVER = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
@@ -42,6 +48,8 @@ class Landing:
     quarantined: int = 0
     first_event: datetime | None = None
     last_event: datetime | None = None
+    refused: str | None = None
+    """Why the delivery did not land; None if it did."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +95,27 @@ class LandingLog:
         self._reading = f"reading = {literal(reading)}"
         # Literals, not parameters: binding one makes DuckDB import pandas, which costs half a second.
         self._mine = f"source = {literal(source)}"
-        self._exists = table_exists(con, SCHEMA, NAME)
+        columns = {column.name for column in describe_table(con, SCHEMA, NAME)}
+        self._exists = bool(columns)
+        self._has_refusals = "refused" in columns
+        # The log of a lakehouse of 0.1 has no such column before the first refusal.
+        self._landings = f"(from {LANDINGS} where refused is null)" if self._has_refusals else LANDINGS
 
     def _windows(self, condition: str = "") -> list[Window]:
         if not self._exists:
             return []
         rows = self._con.execute(
-            f"select distinct window_start, window_end from {LANDINGS} where {self._mine} {condition}"
+            f"select distinct window_start, window_end from {self._landings} where {self._mine} {condition}"
         ).fetchall()
         return merged(_EVER if start is None else Window(_utc(start), _utc(end)) for start, end in rows)
 
-    def landed(self) -> list[Window]:
-        """The spans any delivery has landed for; one that holds all instants for no partitions."""
-        return self._windows()
+    def landed(self, *, before_run: str | None = None) -> list[Window]:
+        """The spans any delivery has landed for; one that holds all instants for no partitions.
+
+        Args:
+            before_run: A run whose own landings do not count.
+        """
+        return self._windows("" if before_run is None else f"and run_id <> {literal(before_run)}")
 
     def known(self, source_uri: str, sha256: str, window: Window | None) -> Known | None:
         """What is known of this version of a file; None if it is new."""
@@ -107,7 +123,7 @@ class LandingLog:
             return None
         rows = self._con.execute(
             f"select max(quarantined), max(first_event), max(last_event), count(*) filter ({self._reading}), "
-            f"count(*) from {LANDINGS} "
+            f"count(*) from {self._landings} "
             f"where {self._mine} and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)}"
         ).fetchall()
         quarantined, first, last, count, ever = rows[0]
@@ -130,7 +146,7 @@ class LandingLog:
         """
         mine = f"{self._mine} and source_uri = {literal(source_uri)}"
         another = f"(sha256 <> {literal(sha256)} or not {self._reading})"
-        other = f"select max(landed_at) from {LANDINGS} where {mine} and {another}"
+        other = f"select max(landed_at) from {self._landings} where {mine} and {another}"
         return self._windows(
             f"and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)} "
             f"and {self._reading} and landed_at > coalesce(({other}), timestamptz '0001-01-01')"
@@ -140,7 +156,7 @@ class LandingLog:
         """Whether the newest landing was read in the way that is declared now."""
         if not self._exists:
             return False
-        newest = f"select arg_max({self._reading}, landed_at) from {LANDINGS} where {self._mine}"
+        newest = f"select arg_max({self._reading}, landed_at) from {self._landings} where {self._mine}"
         return bool(self._con.execute(newest).fetchall()[0][0])
 
     def files(self) -> set[str]:
@@ -148,7 +164,7 @@ class LandingLog:
         if not self._exists:
             return set()
         rows = self._con.execute(
-            f"select distinct source_uri from {LANDINGS} where {self._mine} and source_uri is not null"
+            f"select distinct source_uri from {self._landings} where {self._mine} and source_uri is not null"
         ).fetchall()
         return {row[0] for row in rows}
 
@@ -160,25 +176,37 @@ class LandingLog:
         latest = rows[0][0]
         return now if latest is None else max(now, _utc(latest) + timedelta(microseconds=1))
 
+    def says_last(self, landing: Landing) -> bool:
+        """Whether the newest line of a file refuses the same version of it for the same reason."""
+        if not self._has_refusals:
+            return False
+        rows = self._con.execute(
+            f"select sha256, reading, refused from {LANDINGS} where {self._mine} "
+            f"and source_uri = {literal(landing.source_uri)} order by landed_at desc limit 1"
+        ).fetchall()
+        return list(rows) == [(landing.sha256, landing.reading, landing.refused)]
+
     def record(self, landing: Landing) -> None:
-        """Add a landing."""
+        """Add a landing, or the refusal of one."""
+        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
         if not self._exists:
             self._con.execute(f"create schema if not exists lake.{SCHEMA}")
-            self._con.execute(
-                f"create table if not exists {LANDINGS} (source varchar, source_uri varchar, sha256 varchar, "
-                "window_start timestamptz, window_end timestamptz, file_rows bigint, rows bigint, "
-                "removed bigint, unchanged bigint, quarantined bigint, first_event timestamptz, "
-                "last_event timestamptz, landed_at timestamptz, run_id varchar, reading varchar)"
-            )
-            self._exists = True
+            self._con.execute(f"create table if not exists {LANDINGS} ({columns})")
+            self._exists = self._has_refusals = True
+        elif landing.refused is not None and not self._has_refusals:
+            self._con.execute(f"alter table {LANDINGS} add column refused {COLUMNS['refused']}")
+            self._has_refusals = True
         window = landing.window
-        values = (
-            landing.source, landing.source_uri, landing.sha256,
-            None if window is None else window.start, None if window is None else window.end,
-            landing.file_rows, landing.rows, landing.removed, landing.unchanged, landing.quarantined,
-            landing.first_event, landing.last_event, landing.landed_at, landing.run_id, landing.reading,
-        )  # fmt: skip
-        self._con.execute(f"insert into {LANDINGS} values ({', '.join(map(literal, values))})")
+        values = {
+            **{name: getattr(landing, name) for name in COLUMNS if not name.startswith("window_")},
+            "window_start": None if window is None else window.start,
+            "window_end": None if window is None else window.end,
+        }
+        names = [name for name in COLUMNS if name != "refused" or self._has_refusals]
+        self._con.execute(
+            f"insert into {LANDINGS} ({', '.join(names)}) "
+            f"values ({', '.join(literal(values[name]) for name in names)})"
+        )
 
 
 def _utc(value: datetime) -> datetime:

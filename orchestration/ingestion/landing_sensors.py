@@ -20,7 +20,8 @@ from orchestration.asset_specs import asset_key
 from orchestration.declarations import Declarations, Table
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.delivery import deliver, unpack
-from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.event_time import EventTime
+from orchestration.ingestion.faults import IngestFault, faults_of
 from orchestration.ingestion.files import READERS, temporary_folder
 from orchestration.ingestion.landing_log import LandingLog
 from orchestration.ingestion.quarantine import SCHEMA, bad_row
@@ -28,7 +29,7 @@ from orchestration.ingestion.uris import Item, Place, find_place, local_items, l
 from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import PARTITION_FORMAT, Window, day_window, partitions_def
 from orchestration.settings import Clock, Settings
-from orchestration.sql import identifier, literal
+from orchestration.sql import literal
 
 INTERVAL_SECONDS = 30
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -90,23 +91,20 @@ def event_days(table: Table, item: Item, place: Place, settings: Settings) -> se
     Raises:
         IngestFault: The file cannot be read as declared.
     """
-    ingest = table.ingest
-    if ingest.partition is None or ingest.event_time is None:
+    ingest, event = table.ingest, EventTime.of(table)
+    if event is None:
         return set()
     with temporary_folder(settings) as folder, closing(duckdb.connect()) as con:
         con.execute("set timezone = 'UTC'")
         con.execute(f"set temp_directory = {literal(str(folder))}")
         con.execute(f"set memory_limit = {literal(settings.duckdb_memory_limit)}")
-        path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
-        reading = READERS[ingest.format](con, table, path, item.label)
-        zone, event = literal(ingest.partition.timezone), identifier(ingest.event_time)
-        day = f"timezone({zone}, {event}::timestamptz)::date"
-        try:
+        with faults_of(item.label):
+            path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
+            reading = READERS[ingest.format](con, table, path, item.label, item.parts)
             rows = con.execute(
-                f"select distinct {day} from ({reading.rows()}) where not _skip and not {bad_row(table)}"
+                f"select distinct {event.day} from ({reading.rows('rejecting')}) "
+                f"where not _skip and not {bad_row(table)}"
             ).fetchall()
-        except duckdb.Error as error:
-            raise IngestFault(item.label, "what DuckDB cannot read", "a readable file") from error
     return {row[0] for row in rows}
 
 

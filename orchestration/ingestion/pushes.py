@@ -20,7 +20,7 @@ import duckdb
 from orchestration.declarations import DeclarationError, Declarations, Table
 from orchestration.ingestion.contract import check_columns
 from orchestration.ingestion.delivery import MAX_LINE
-from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.faults import IngestFault, faults_of
 from orchestration.ingestion.files import READERS
 from orchestration.ingestion.quarantine import collect, first_faults
 from orchestration.ingestion.uris import find_place, looks_like_many
@@ -118,9 +118,10 @@ def _check_readable(path: Path, table: Table, label: str) -> None:
     with closing(duckdb.connect()) as con:
         con.execute("set timezone = 'UTC'")
         con.execute("set threads = 1")
-        reading = READERS[table.ingest.format](con, table, path, label)
-        first_line = reading.header_lines + 1
-        faulty = collect(con, table, reading, first_line)
+        with faults_of(label, path):
+            reading = READERS[table.ingest.format](con, table, path, label)
+            first_line = reading.header_lines + 1
+            faulty = collect(con, table, reading, first_line)
         if not faulty.faulty:
             return
         found = first_faults(con, first_line, faulty.shift, _SHOWN)

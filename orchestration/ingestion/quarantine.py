@@ -9,14 +9,14 @@ from typing import Any
 import duckdb
 
 from orchestration.declarations import Table
+from orchestration.ingestion.event_time import EventTime
 from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.raw_table import Stamp
 from orchestration.ingestion.readers import MAX_REJECTS
 from orchestration.ingestion.reading import Reading
 from orchestration.lakehouse import table_exists
 from orchestration.lakehouse.tables import relation
-from orchestration.partitions import day_window
-from orchestration.sql import identifier, literal
+from orchestration.sql import literal
 
 SCHEMA = "quarantine"
 MAX_RAW_TEXT = 10_000
@@ -37,22 +37,17 @@ COLUMNS = {
 class Faulty:
     """The unreadable rows of one delivery, in the temporary tables ``_faulty`` and ``_refused``."""
 
-    rows: int
     faulty: int
+    refused: int
+    """How many of them the reader itself refused."""
     shift: str
-    """SQL from a row's number among the readable and faulty ones (``_n``) to that in the file."""
-    line_breaks: int
-    """Line breaks inside rows."""
+    """SQL from a row's number among those that were read (``_n``) to that in the file."""
 
 
 def _outside(table: Table) -> str | None:
     """A condition: the event time is in no declared partition."""
-    ingest = table.ingest
-    if ingest.partition is None or ingest.event_time is None:
-        return None
-    event, part = identifier(ingest.event_time), ingest.partition
-    after = "" if part.end is None else f" or {event} >= {literal(day_window(part, part.end).start)}"
-    return f"({event} is null or {event} < {literal(day_window(part, part.start).start)}{after})"
+    event = EventTime.of(table)
+    return None if event is None else event.is_outside
 
 
 def bad_row(table: Table) -> str:
@@ -61,20 +56,21 @@ def bad_row(table: Table) -> str:
     return "_bad" if outside is None else f"(_bad or {outside})"
 
 
-def _reasons(table: Table) -> str:
-    outside = _outside(table)
-    if outside is None or table.ingest.event_time is None or table.ingest.partition is None:
-        return "_reasons"
+def _fault_outside(table: Table) -> str | None:
+    """A select of the faults of rows whose event time is in no partition, in the form of those of cells."""
     event, part = table.ingest.event_time, table.ingest.partition
+    if event is None or part is None:
+        return None
     words = literal(f" is in no partition ({part.start} to {part.end or 'open'}, {part.timezone})")
-    text = f"coalesce({identifier(event)}::varchar, 'no event time') || {words}"
-    readable = f"len(list_filter(_reasons, lambda x: x.c = {literal(event)})) = 0"
-    more = f"list_append(_reasons, {{'c': {literal(event)}, 'r': {text}}})"
-    return f"if({outside} and {readable}, {more}, _reasons)"
+    found = f"coalesce(_event, 'no event time') || {words}"
+    return (
+        f"select _n, 1000000 as _at, {literal(event)} as c, {found} as r from _suspects "
+        f"where _is_outside and not _broken and _n not in (select _n from _faults where c = {literal(event)})"
+    )
 
 
 def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, first_line: int) -> Faulty:
-    """Find every unreadable row of a delivery.
+    """Find every unreadable row of a delivery, in one scan.
 
     Args:
         con: A connection.
@@ -85,16 +81,27 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
     Raises:
         IngestFault: There are more than can be kept.
     """
-    ingest = table.ingest
-    day = "null::date"
-    if ingest.partition is not None and ingest.event_time is not None:
-        zone = literal(ingest.partition.timezone)
-        day = f"timezone({zone}, {identifier(ingest.event_time)}::timestamptz)::date"
+    at, outside = EventTime.of(table), _outside(table) or "false"
+    day, event = ("null::date", "null") if at is None else (at.day, at.column)
+    lists = "".join(f", _g{i}" for i, _ in enumerate(reading.groups()))
     con.execute(
-        f"create or replace temp table _faulty as select _n, {_reasons(table)} as reasons, "
-        f"left(_raw_text, {MAX_RAW_TEXT}) as raw_text, {day} as partition_day "
-        f"from ({reading.rows(careful=True)}) where not _skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
+        f"create or replace temp table _suspects as select _n, _broken, {outside} as _is_outside, "
+        f"{event}::varchar as _event, left(_raw_text, {MAX_RAW_TEXT}) as raw_text, "
+        f"{day} as partition_day{lists} from ({reading.rows('careful')}) "
+        f"where not _skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
     )
+    con.execute(f"create or replace temp table _faults as {reading.faults_of_cells()}")
+    more = _fault_outside(table)
+    if more is not None:
+        con.execute(f"insert into _faults {more}")
+    con.execute(
+        "create or replace temp table _faulty as with faults as "
+        "(select _n, list({'c': c, 'r': r} order by _at, r) as reasons from _faults group by _n) "
+        "select _n, coalesce(reasons, [{'c': null::varchar, 'r': 'not readable as declared'}]) as reasons, "
+        "raw_text, partition_day from _suspects left join faults using (_n)"
+    )
+    con.execute("drop table _suspects")
+    con.execute("drop table _faults")
     con.execute(
         "create or replace temp table _refused "
         "(_line bigint, reasons struct(c varchar, r varchar)[], raw_text varchar)"
@@ -104,31 +111,20 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
         reason = "lower(error_type::varchar) || ': ' || error_message"
         con.execute(
             f"insert into _refused select line, list({{'c': {names}[column_idx::bigint], 'r': {reason}}} "
-            f"order by column_idx), any_value(csv_line) from {reading.rejects} group by line"
+            f"order by column_idx), left(any_value(csv_line), {MAX_RAW_TEXT}) "
+            f"from {reading.rejects} group by line"
         )
     con.execute(
         f"create or replace temp table _shifts as select _line - {first_line} "
         "- (row_number() over (order by _line) - 1) as before from _refused"
     )
+    reading.forget_rejects(con)
     refused = _scalar(con, "select count(*) from _refused")
     faulty = _scalar(con, "select count(*) from _faulty") + refused
     if faulty > MAX_REJECTS:
         raise IngestFault(reading.label, f"more than {MAX_REJECTS:,} unreadable rows", "fewer")
     shift = "_n" if not refused else "_n + (select count(*) from _shifts s where s.before < _n)"
-    reading.forget_rejects(con)
-    # The raw text is made of every column: without it DuckDB would read, and refuse, fewer.
-    readable, breaks = con.execute(
-        f"select count(*), coalesce(sum({_breaks('_raw_text')}), 0) from ({reading.rows(careful=True)}) "
-        "where not _skip and _raw_text is not null"
-    ).fetchall()[0]
-    reading.forget_rejects(con)
-    inner = _scalar(con, f"select coalesce(sum({_breaks('raw_text')}), 0) from _refused")
-    con.execute(f"update _refused set raw_text = left(raw_text, {MAX_RAW_TEXT})")
-    return Faulty(int(readable) + refused, faulty, shift, int(breaks) + inner)
-
-
-def _breaks(text: str) -> str:
-    return f"len({text}) - len(replace({text}, chr(10), ''))"
+    return Faulty(faulty, refused, shift)
 
 
 def _scalar(con: duckdb.DuckDBPyConnection, query: str) -> int:
@@ -158,7 +154,7 @@ def _listed(first_line: int, shift: str) -> str:
 
 
 def check_share(
-    con: duckdb.DuckDBPyConnection, table: Table, label: str, faulty: Faulty, first_line: int
+    con: duckdb.DuckDBPyConnection, table: Table, label: str, faulty: Faulty, rows: int, first_line: int
 ) -> None:
     """Fail the delivery if too large a share of its rows is unreadable.
 
@@ -166,9 +162,9 @@ def check_share(
         IngestFault: The share is above ``max_quarantined_share``.
     """
     limit = table.ingest.max_quarantined_share
-    if not faulty.faulty or faulty.faulty <= limit * faulty.rows:
+    if not faulty.faulty or faulty.faulty <= limit * rows:
         return
-    share = faulty.faulty / max(faulty.rows, 1)
+    share = faulty.faulty / max(rows, 1)
     columns = con.execute(
         f"select column_name, count(*) as n from ({_listed(first_line, faulty.shift)}) "
         "where column_name is not null group by column_name order by n desc, column_name limit 10"
@@ -185,11 +181,11 @@ def check_share(
     by_column = ", ".join(f"{name} ({n:,})" for name, n in columns)
     raise IngestFault(
         label,
-        f"{faulty.faulty:,} of {faulty.rows:,} rows ({share:.2%}) that cannot be read as declared"
+        f"{faulty.faulty:,} of {rows:,} rows ({share:.2%}) that cannot be read as declared"
         + (f", by column: {by_column}" if by_column else ""),
         f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of the delivery was landed. "
         f"First ones:\n{lines}",
-        {"unreadable_rows": faulty.faulty, "rows_in_delivery": faulty.rows, "first_unreadable_rows": first},
+        {"unreadable_rows": faulty.faulty, "rows_in_delivery": rows, "first_unreadable_rows": first},
     )
 
 

@@ -10,11 +10,12 @@ from datetime import datetime
 import duckdb
 
 from orchestration.declarations import Table, canonical
+from orchestration.ingestion.event_time import EventTime
 from orchestration.ingestion.faults import IngestFault
 from orchestration.lakehouse import describe_table
 from orchestration.lakehouse.tables import relation
 from orchestration.partitions import Window
-from orchestration.sql import identifier, literal
+from orchestration.sql import folded, identifier, literal
 
 STAMPS = {
     "_source_uri": "varchar",
@@ -64,7 +65,7 @@ class RawTable:
         self._con = con
         self._table = table
         self.relation = relation(table.schema, table.name)
-        self.event_time = table.ingest.event_time
+        self._event_time = EventTime.of(table)
 
     def prepare(self, new_columns: Sequence[str] = ()) -> None:
         """Create the table, or add what the declaration or an evolving delivery has more.
@@ -74,27 +75,27 @@ class RawTable:
         """
         con, table = self._con, self._table
         con.execute(f"create schema if not exists lake.{identifier(table.schema)}")
-        stored = {c.name: c.data_type for c in describe_table(con, table.schema, table.name)}
+        stored = {folded(c.name): c.data_type for c in describe_table(con, table.schema, table.name)}
         if not stored:
             columns = {c.name: c.data_type for c in table.columns} | STAMPS
             body = ", ".join(f"{identifier(n)} {t}" for n, t in columns.items())
             con.execute(f"create table {self.relation} ({body})")
-            stored = dict(columns)
+            stored = {folded(name): data_type for name, data_type in columns.items()}
         else:
             for column in table.columns:
-                if column.name not in stored:
+                if folded(column.name) not in stored:
                     self._add(column.name, column.data_type)
-                    stored[column.name] = column.data_type
-                elif canonical(stored[column.name]) != canonical(stored_type(con, column.data_type)):
+                    stored[folded(column.name)] = column.data_type
+                elif canonical(stored[folded(column.name)]) != canonical(stored_type(con, column.data_type)):
                     raise IngestFault(
                         f"{table.file}: sources.{table.name}.columns.{column.name}.data_type",
                         f"{column.data_type}, where lake.{table.schema}.{table.name} holds "
-                        f"{stored[column.name].lower()}",
+                        f"{stored[folded(column.name)].lower()}",
                         "the stored type; to change it, drop the raw table and its landings "
                         "and materialize it again, or declare a new table",
                     )
         for name in new_columns:
-            if name not in stored:
+            if folded(name) not in stored:
                 self._add(name, "varchar")
 
     def _add(self, name: str, data_type: str) -> None:
@@ -107,10 +108,9 @@ class RawTable:
 
     def in_window(self, window: Window | None) -> str:
         """A condition: the row's event lies in the window."""
-        if window is None or self.event_time is None:
+        if window is None or self._event_time is None:
             return "true"
-        event = identifier(self.event_time)
-        return f"({event} >= {literal(window.start)} and {event} < {literal(window.end)})"
+        return self._event_time.within(window)
 
     def has_rows(self, condition: str) -> bool:
         """Whether any row fulfils a condition."""
@@ -161,8 +161,10 @@ class RawTable:
         """
         con = self._con
         content = self.content_columns()
+        delivered = set(map(folded, columns))
         given = [
-            identifier(c) if c in columns else f"null::{t} as {identifier(c)}" for c, t in content.items()
+            identifier(c) if folded(c) in delivered else f"null::{t} as {identifier(c)}"
+            for c, t in content.items()
         ]
         names = [identifier(c) for c in content]
         key = f"hash({', '.join(names)})"

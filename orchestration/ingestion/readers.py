@@ -5,23 +5,29 @@ the rows.
 """
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
-from orchestration.declarations import Table
-from orchestration.ingestion.casts import scan_type
-from orchestration.ingestion.contract import casts, check_columns, scanned_casts
-from orchestration.ingestion.delivery import MAX_LINE, text_facts
+from orchestration.declarations import Table, TypeTree
+from orchestration.ingestion.contract import casts, check_columns, path_values
+from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
+from orchestration.ingestion.nested_casts import literal_numbers, number_text
+from orchestration.ingestion.number_text import lossy_line
+from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
 from orchestration.ingestion.reading import Reading
 from orchestration.sql import identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""
 
+ROW_NUMBER = "file_row_number"
+Parts = Sequence[tuple[str, str]]
+"""The ``key=value`` folders of a file's path."""
 
 _NO_TEXT = chr(30)
 _scan_numbers: Iterator[int] = count(1)
@@ -32,12 +38,23 @@ def masked_columns(table: Table) -> frozenset[str]:
     return frozenset(c.name for c in table.columns if c.is_classified)
 
 
-def _rejects_options(number: int) -> str:
+def _scan_options(facts: TextFacts, number: int | None) -> str:
+    """How text is scanned: a broken row ends the scan, or goes to the rejects table of that number."""
+    rejects = "" if number is None else (
+        f", store_rejects=true, rejects_table='_rejects_{number}', rejects_scan='_scans_{number}', "
+        f"rejects_limit={MAX_REJECTS}"
+    )  # fmt: skip
     return (
-        f"store_rejects=true, rejects_table='_rejects_{number}', rejects_scan='_scans_{number}', "
-        f"rejects_limit={MAX_REJECTS}, auto_detect=false, strict_mode=true, null_padding=false, "
-        f"max_line_size={MAX_LINE + 2}"
+        f"auto_detect=false, strict_mode=true, null_padding=false, hive_partitioning=false, "
+        f"new_line={literal(facts.newline_option)}, max_line_size={MAX_LINE + 2}{rejects}"
     )
+
+
+def _empty(table: Table, label: str) -> Reading:
+    """A text file without content: no row."""
+    names = ", ".join(f"null::varchar as {identifier(c.name)}" for c in table.columns)
+    cells = f"select {names}, false as _skip, false as _broken, null::varchar as _raw_text where false"
+    return Reading(label=label, cells=cells, careful_cells=cells, casts=casts(table, (), None, label))
 
 
 def _csv_header(path: Path, delimiter: str, label: str) -> list[str]:
@@ -65,50 +82,58 @@ def _check_delimiter(header: list[str], table: Table, label: str) -> None:
         )
 
 
-def read_csv(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str) -> Reading:
+def read_csv(
+    con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str, parts: Parts = ()
+) -> Reading:
     """A delimited text file with a header; every cell is read as text and cast afterwards.
 
     Raises:
-        IngestFault: The file is empty, or its header is not the declared one.
+        IngestFault: Its header is not the declared one.
     """
     facts = text_facts(path, label)
+    if facts.is_empty:
+        return _empty(table, label)
     ingest = table.ingest
     header = _csv_header(path, ingest.delimiter, label)
     _check_delimiter(header, table, label)
-    new = check_columns(table, header, label)
-    wanted = {name: f"c{header.index(name)}" for name in (*(c.name for c in table.columns), *new)}
+    given = path_values(table, header, parts, label)
+    new = check_columns(table, [*header, *given], label)
+    wanted = {
+        name: literal(given[name]) + "::varchar" if name in given else f"c{header.index(name)}"
+        for name in (*(c.name for c in table.columns), *new)
+    }
     number = next(_scan_numbers)
-    scan_types = {wanted[c.name]: scan_type(c.data_type) for c in table.columns}
-    texts = {f"c{i}": "VARCHAR" for i in range(len(header))}
+    texts = ", ".join(f"'c{i}': 'VARCHAR'" for i in range(len(header)))
 
-    def scan(types: Mapping[str, str], nulls: tuple[str, ...]) -> str:
-        columns = ", ".join(f"{literal(name)}: '{data_type}'" for name, data_type in types.items())
+    def scan(nulls: tuple[str, ...], number: int | None) -> str:
         return (
-            f"read_csv({literal(str(path))}, columns={{{columns}}}, header=true, "
+            f"read_csv({literal(str(path))}, columns={{{texts}}}, header=true, "
             f"delim={literal(ingest.delimiter)}, quote='\"', escape='\"', nullstr={listing(nulls)}, "
-            f"{_rejects_options(number)})"
+            f"{_scan_options(facts, number)})"
         )
 
-    special_characters = literal('["\n\r' + _class(ingest.delimiter) + "]")
-
-    def quoted(cell: str) -> str:
-        text = f"coalesce({cell}, '')"
-        special = f"regexp_matches({text}, {special_characters})"
-        return f"case when {special} then '\"' || replace({text}, '\"', '\"\"') || '\"' else {text} end"
-
     nulls = listing(ingest.null_values)
-    fast = [f"{c} as {identifier(n)}" for n, c in wanted.items()]
-    careful = [f"if(list_contains({nulls}, {c}), null, {c}) as {identifier(n)}" for n, c in wanted.items()]
-    raw = f" || {literal(ingest.delimiter)} || ".join(quoted(f"c{i}") for i in range(len(header)))
+    fast = ", ".join(f"{c} as {identifier(n)}" for n, c in wanted.items())
+    careful = ", ".join(
+        f"{c if n in given else f'if(list_contains({nulls}, {c}), null, {c})'} as {identifier(n)}"
+        for n, c in wanted.items()
+    )
+    # One call for all cells: a chain of operators would be as deep as the file is wide.
+    special = literal('["\n\r' + _class(ingest.delimiter) + "]")
+    quoted = (
+        f"case when regexp_matches(x, {special}) then '\"' || replace(x, '\"', '\"\"') || '\"' else x end"
+    )
+    every = ", ".join(f"coalesce(c{i}, '')" for i in range(len(header)))
+    raw = f"array_to_string(list_transform([{every}], lambda x: {quoted}), {literal(ingest.delimiter)})"
     flags = "false as _skip, false as _broken"
     return Reading(
         label=label,
-        cells=f"select {', '.join(fast)}, {flags} from {scan(texts | scan_types, ingest.null_values)}",
-        careful_cells=f"select {', '.join(careful)}, {flags}, {raw} as _raw_text "
-        f"from {scan(texts, (_NO_TEXT,))}",
-        casts=scanned_casts(table, new),
-        careful_casts=casts(table, new, None, label),
+        cells=f"select {fast}, {flags} from {scan(ingest.null_values, None)}",
+        rejecting_cells=f"select {fast}, {flags} from {scan(ingest.null_values, number)}",
+        careful_cells=f"select {careful}, {flags}, {raw} as _raw_text from {scan((_NO_TEXT,), number)}",
+        casts=casts(table, new, None, label),
         new_columns=new,
+        delimiter=ingest.delimiter,
         masked=masked_columns(table),
         rejects=f"_rejects_{number}",
         reject_columns=tuple(header),
@@ -122,40 +147,61 @@ def _class(character: str) -> str:
     return "\\" + character if character in "^]\\-" else character
 
 
-def read_jsonl(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str) -> Reading:
+def read_jsonl(
+    con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str, parts: Parts = ()
+) -> Reading:
     """One JSON object a line; strings and numbers are cast alike, null markers do not apply.
 
     Raises:
-        IngestFault: The file is empty, or no object has a declared column.
+        IngestFault: No object has a declared column.
     """
     facts = text_facts(path, label)
+    if facts.is_empty:
+        return _empty(table, label)
     number = next(_scan_numbers)
-    lines = (
-        f"select l, coalesce(trim(l) = '', true) as _skip from read_csv({literal(str(path))}, "
-        f"columns={{'l': 'VARCHAR'}}, header=false, delim=chr(31), quote='', escape='', "
-        f"nullstr=[chr(30)], {_rejects_options(number)})"
-    )
+
+    def lines(number: int | None) -> str:
+        return (
+            f"select l, coalesce(trim(l) = '', true) as _skip from read_csv({literal(str(path))}, "
+            f"columns={{'l': 'VARCHAR'}}, header=false, delim=chr(31), quote='', escape='', "
+            f"nullstr=[chr(30)], {_scan_options(facts, number)})"
+        )
+
     keys = con.execute(
-        f"select k, count(*) from (select unnest(try(json_keys(l))) as k from ({lines}) "
+        f"select k, count(*) from (select unnest(try(json_keys(l))) as k from ({lines(number)}) "
         "where not _skip and starts_with(trim(l), '{')) group by k order by min(k)"
     ).fetchall()
     con.execute(f"drop table if exists _rejects_{number}")
     con.execute(f"drop table if exists _scans_{number}")
-    new = check_columns(table, _in_declared_order(table, [k for k, _ in keys]), label) if keys else ()
-    names = (*(c.name for c in table.columns), *new)
+    found = _in_declared_order(table, [k for k, _ in keys])
+    given = path_values(table, found, parts, label)
+    new = check_columns(table, _in_declared_order(table, [*found, *given]), label) if keys else ()
+    names = [n for n in (*(c.name for c in table.columns), *new) if n not in given]
     pointers = listing("/" + n.replace("~", "~0").replace("/", "~1") for n in names)
-    cells = ", ".join(f"j[{i}] as {identifier(n)}" for i, n in enumerate(names, 1))
-    source = (
-        f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
-        f"l as _raw_text from (select l, _skip, try(json_extract_string(l, {pointers})) as j from ({lines}))"
+    cells = ", ".join(
+        [f"j[{i}] as {identifier(n)}" for i, n in enumerate(names, 1)]
+        + [f"{literal(value)}::varchar as {identifier(n)}" for n, value in given.items()]
     )
-    values = casts(table, new, None, label)
+
+    # DuckDB reads numbers as doubles: where that may lose something, their text is extracted.
+    texts = f"try(json_extract_string({literal_numbers('l')}, {pointers}))"
+    exact = f"list_transform({texts}, lambda x: {number_text('x')})"
+    values = (
+        f"case when {lossy_line(table, names)} then {exact} else try(json_extract_string(l, {pointers})) end"
+    )
+
+    def source(number: int | None) -> str:
+        return (
+            f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
+            f"l as _raw_text from (select l, _skip, {values} as j from ({lines(number)}))"
+        )
+
     return Reading(
         label=label,
-        cells=source,
-        careful_cells=source,
-        casts=values,
-        careful_casts=values,
+        cells=source(None),
+        rejecting_cells=source(number),
+        careful_cells=source(number),
+        casts=casts(table, new, None, label),
         new_columns=new,
         masked=masked_columns(table),
         rejects=f"_rejects_{number}",
@@ -170,32 +216,81 @@ def _in_declared_order(table: Table, names: list[str]) -> list[str]:
     return [*declared, *(n for n in names if n not in declared)]
 
 
-def read_parquet(con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str) -> Reading:
+def read_parquet(
+    con: duckdb.DuckDBPyConnection, table: Table, path: Path, label: str, parts: Parts = ()
+) -> Reading:
     """A Parquet file.
 
     Raises:
         IngestFault: It is no whole Parquet file, or a column is missing or has another type.
     """
-    source = f"read_parquet({literal(str(path))}, file_row_number=true)"
+    file = f"read_parquet({literal(str(path))}, hive_partitioning=false"
     try:
-        found = con.execute(f"describe select * exclude (file_row_number) from {source}").fetchall()
+        types, cut = parquet_types(con, path)
+        ((rows,),) = con.execute(
+            f"select num_rows from parquet_file_metadata({literal(str(path))})"
+        ).fetchall()
     except duckdb.Error as error:
         raise IngestFault(
             label, f"no readable Parquet file ({shown(str(error), 200)})", "a whole one"
         ) from error
-    types = {row[0]: row[1] for row in found}
-    new = check_columns(table, list(types), label)
-    names = [identifier(n) for n in (*(c.name for c in table.columns), *new)]
-    cells = f"select {', '.join(names)}, file_row_number, false as _skip, false as _broken"
-    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in names)}}})::varchar as _raw_text"
-    values = casts(table, new, types, label)
+    given = path_values(table, list(types), parts, label)
+    new = check_columns(table, [*types, *given], label)
+    lost = {
+        name: _lost_table(con, found)
+        for name in cut
+        if name in {*(c.name for c in table.columns), *new}
+        and (found := lost_nanoseconds(path, name, label)) is not None
+    }
+    return typed_reading(table, new, types, given, label, file, rows, lost)
+
+
+def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
+    """A temporary table of the values that DuckDB would cut, by row."""
+    name = f"_lost_{next(_scan_numbers)}"
+    con.register(f"{name}_rows", lost)
+    con.execute(f"create or replace temp table {name} as select * from {name}_rows")
+    con.unregister(f"{name}_rows")
+    return name
+
+
+def typed_reading(
+    table: Table, new: tuple[str, ...], types: Mapping[str, TypeTree] | None,
+    given: Mapping[str, str | None], label: str, file: str, rows: int, lost: Mapping[str, str] | None = None,
+) -> Reading:  # fmt: skip
+    """The rows of a Parquet file, whose scan ``file`` begins.
+
+    ``given`` are values of columns it lacks; ``lost`` the tables with the texts of values that DuckDB cuts.
+    """
+    lost = lost or {}
+    names = [*(c.name for c in table.columns), *new]
+    # DuckDB numbers the rows in parallel, but not where the file has a column of the same name.
+    is_numbered = ROW_NUMBER not in {name.lower() for name in types or names}
+    source = f"{file}, file_row_number=true)" if is_numbered else f"{file})"
+    cells = []
+    for name in names:
+        cell = identifier(name)
+        if name in given:
+            cell = f"{literal(given[name])}::varchar as {cell}"
+        elif name in lost:
+            cell = f"coalesce({lost[name]}.text, {cell}::varchar) as {cell}"
+        cells.append(cell)
+    for table_name in lost.values():
+        source += f" left join {table_name} on {table_name}.row = {ROW_NUMBER}"
+    numbered = [ROW_NUMBER] if is_numbered else []
+    select = ", ".join([*cells, *numbered, "false as _skip", "false as _broken"])
+    own = [identifier(n) for n in names if n not in given]
+    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in own)}}})::varchar as _raw_text"
+    texts = dict.fromkeys([*given, *lost], "varchar")
+    values = casts(table, new, types, label, texts.keys())
     return Reading(
         label=label,
-        cells=f"{cells} from {source}",
-        careful_cells=f"{cells}, {raw} from {source}",
+        cells=f"select {select} from {source}",
+        careful_cells=f"select {select}, {raw} from {source}",
         casts=values,
-        careful_casts=values,
+        types={n: repr(t) for n, t in (types or {}).items()} | texts,
         new_columns=new,
         masked=masked_columns(table),
-        ordinal="file_row_number + 1",
+        ordinal=f"{ROW_NUMBER} + 1" if is_numbered else "row_number() over ()",
+        rows_in_file=rows,
     )

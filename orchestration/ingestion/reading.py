@@ -1,17 +1,32 @@
 """The rows of one delivery, as SQL: what every reader gives and every landing takes.
 
-What belongs here: turning delivered cells into values, numbers and reasons. What does not: formats.
+What belongs here: turning delivered cells into values, numbers and faults. What does not: formats.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 
 from orchestration.ingestion.casts import Cast
 from orchestration.ingestion.delivery import TextFacts
+from orchestration.ingestion.newlines import count_lines_without_record
 from orchestration.sql import identifier, literal
+
+How = Literal["strict", "rejecting", "careful"]
+CELL = identifier("_cell")
+
+
+@dataclass(frozen=True)
+class CellGroup:
+    """Columns whose cells are checked alike: a condition on ``_cell``, and what was expected."""
+
+    is_bad: str
+    declared: str
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -19,24 +34,27 @@ class Reading:
     """SQL that reads the rows of one delivery.
 
     ``cells`` gives one column a delivered column that is wanted, ``_skip`` (no row at all) and ``_broken``
-    (the row cannot be taken apart); ``casts`` make values of them. ``careful_cells`` and
-    ``careful_casts`` do the same from the delivered text, with ``_raw_text``: they cost more, and can tell
-    what is wrong with a row. ``ordinal`` numbers the rows from 1. Rows that the reader itself refuses
-    are in the temporary table ``rejects``.
+    (the row cannot be taken apart); ``casts`` make values of them. A row of another shape ends their scan;
+    ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` do so too, and have
+    ``_raw_text``. ``ordinal`` numbers the rows from 1. ``types`` are those of the cells, text if absent.
     """
 
     label: str
     cells: str
     careful_cells: str
     casts: Mapping[str, Cast]
-    careful_casts: Mapping[str, Cast]
-    new_columns: tuple[str, ...]
+    rejecting_cells: str = ""
+    types: Mapping[str, str] = field(default_factory=dict)
+    new_columns: tuple[str, ...] = ()
     ordinal: str = "row_number() over ()"
     rejects: str | None = None
     reject_columns: tuple[str, ...] = ()
     path: Path | None = None
     facts: TextFacts | None = None
+    delimiter: str | None = None
     header_lines: int = 0
+    rows_in_file: int | None = None
+    """How many rows there are, where the file says so itself."""
     masked: frozenset[str] = frozenset()
     """Classified columns: their values are in no reason."""
 
@@ -45,15 +63,21 @@ class Reading:
         """The columns that land, declared ones first."""
         return tuple(self.casts)
 
-    def rows(self, *, careful: bool = False) -> str:
-        """A select of values by column name, ``_n`` (ordinal), ``_bad``, and when careful ``_raw_text``.
+    def rows(self, how: How = "strict") -> str:
+        """A select of values by column name, ``_n`` (ordinal), ``_bad``, and when careful more.
 
+        That is ``_raw_text``, ``_broken`` and the cells of each group as a list, ``_g0`` and so on.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
-        inner, source = self._values(self.casts), self.cells
-        if careful:
-            inner = f"{self._values(self.careful_casts)}, _raw_text, {self.reasons()} as _reasons"
+        source = self.cells if how == "strict" else self.rejecting_cells or self.cells
+        inner = self._values()
+        if how == "careful":
             source = self.careful_cells
+            lists = [
+                f"[{', '.join(map(identifier, group.columns))}] as _g{i}"
+                for i, group in enumerate(self.groups())
+            ]
+            inner = ", ".join([inner, "_broken", "_raw_text", *lists])
         if self.is_numbered_by_scan:
             return f"select *, {self.ordinal} as _n from ({inner} from ({source}))"
         return f"{inner}, {self.ordinal} as _n from ({source})"
@@ -63,41 +87,76 @@ class Reading:
         """Whether rows are counted while they are read, which one thread has to do."""
         return self.ordinal.startswith("row_number")
 
-    def _values(self, casts: Mapping[str, Cast]) -> str:
-        values = [f"{cast.value} as {identifier(name)}" for name, cast in casts.items()]
-        bad = ["_broken", *(c.is_bad for c in casts.values() if c.is_bad != "false")]
-        if self.facts is not None and self.facts.has_nul:
-            bad += [f"coalesce(contains({identifier(n)}::varchar, chr(0)), false)" for n in casts]
+    @property
+    def has_nul(self) -> bool:
+        """Whether a text file has a NUL byte."""
+        return self.facts is not None and self.facts.has_nul
+
+    def _values(self) -> str:
+        values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
+        bad = ["_broken", *(c.is_bad for c in self.casts.values() if c.is_bad != "false")]
+        if self.has_nul:
+            bad += [f"coalesce(contains({identifier(n)}::varchar, chr(0)), false)" for n in self.casts]
         return f"select {', '.join(values)}, {' or '.join(bad)} as _bad, _skip"
 
-    @property
-    def expected_rows(self) -> int | None:
-        """Rows of the delivery if each is on a line of its own; None where nothing tells."""
-        return None if self.facts is None else self.facts.lines - self.header_lines
+    def groups(self) -> list[CellGroup]:
+        """The columns that can be at fault: SQL for each kind of column, not for each column."""
+        found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+        for name, cast in self.casts.items():
+            if cast.is_bad != "false" or self.has_nul:
+                # What is checked of a cell depends on its types only: its name is all that differs.
+                is_bad = cast.is_bad.replace(identifier(name), CELL)
+                found[is_bad, cast.declared, self.types.get(name, "")].append(name)
+        return [CellGroup(is_bad, declared, tuple(names)) for (is_bad, declared, _), names in found.items()]
 
-    def refused(self, con: duckdb.DuckDBPyConnection) -> int:
+    def expected_rows(self, *, exactly: bool = False) -> int | None:
+        """How many rows the delivery has; None where nothing says so.
+
+        Args:
+            exactly: Find the lines of a text that are no rows, which takes one more look at the file.
+
+        Raises:
+            IngestFault: A quoted field is never closed.
+        """
+        if self.facts is None or self.path is None:
+            return self.rows_in_file
+        lines = self.facts.lines - self.header_lines
+        if not exactly:
+            return lines
+        none = count_lines_without_record(self.path, self.facts.newline, self.delimiter, self.label)
+        # The header's own line breaks are no rows either way.
+        return lines - none.blank - none.quoted + self.header_lines - min(self.header_lines, 1)
+
+    def rejected(self, con: duckdb.DuckDBPyConnection) -> int:
         """How many faults the reader has met since they were last forgotten."""
         if self.rejects is None:
             return 0
         return int(con.execute(f"select count(*) from {self.rejects}").fetchall()[0][0])
 
     def forget_rejects(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Drop what the last scans refused, so that the next one's rejects are its own."""
+        """Drop what the last scans rejected, so that the next one's rejects are its own."""
         if self.rejects is not None:
             con.execute(f"drop table if exists {self.rejects}")
             con.execute(f"drop table if exists {self.rejects.replace('_rejects', '_scans')}")
 
-    def reasons(self) -> str:
-        """A list of ``{column, reason}`` of every fault of a row."""
-        nul = self.facts is not None and self.facts.has_nul
-        parts = ["case when _broken then {'c': null::varchar, 'r': 'not one whole JSON object'} end"]
-        for name, cast in self.careful_casts.items():
-            c, key = identifier(name), literal(name)
-            if cast.is_bad != "false":
-                text = literal("***") if name in self.masked else f"{c}::varchar"
-                found = f"{literal(f'{name}: found ')} || chr(39) || {text} || chr(39)"
-                why = f"{found} || {literal(f', expected {cast.declared}')}"
-                parts.append(f"case when {cast.is_bad} then {{'c': {key}, 'r': {why}}} end")
-            if nul:
-                parts.append(f"case when contains({c}, chr(0)) then {{'c': {key}, 'r': 'a NUL byte'}} end")
-        return f"list_filter([{', '.join(parts)}], lambda x: x is not null)"
+    def faults_of_cells(self) -> str:
+        """A select of ``_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
+        position = {name: at for at, name in enumerate(self.casts)}
+        broken = "null::varchar as c, 'not one whole JSON object' as r"
+        parts = [f"select _n, -1 as _at, {broken} from _suspects where _broken"]
+        for i, group in enumerate(self.groups()):
+            positions = ", ".join(str(position[name]) for name in group.columns)
+            names = ", ".join(map(literal, group.columns))
+            masked = [literal(name) for name in group.columns if name in self.masked]
+            text = f"if(c in ({', '.join(masked)}), '***', {CELL}::varchar)" if masked else f"{CELL}::varchar"
+            cells = (
+                f"(select _n, unnest([{positions}]) as _at, unnest([{names}]) as c, unnest(_g{i}) as {CELL} "
+                "from _suspects where not _broken)"
+            )
+            expected = literal(f"', expected {group.declared}")
+            why = f"c || ': found ''' || {text} || {expected}"
+            parts.append(f"select _n, _at, c, {why} as r from {cells} where {group.is_bad}")
+            if self.has_nul:
+                nul = f"contains({CELL}::varchar, chr(0))"
+                parts.append(f"select _n, _at, c, 'a NUL byte' as r from {cells} where {nul}")
+        return " union all ".join(parts)

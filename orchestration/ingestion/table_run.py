@@ -4,7 +4,7 @@ What belongs here: where to read on from, and the run's one transaction. What do
 other database.
 """
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -12,21 +12,16 @@ import duckdb
 from orchestration.declarations import Partition
 from orchestration.ingestion.contract import reading_version
 from orchestration.ingestion.databases import Copied, Wanted, copy_table, read_copy
-from orchestration.ingestion.faults import IngestFault
+from orchestration.ingestion.event_time import EventTime, declared_span
+from orchestration.ingestion.faults import IngestFault, faults_of, faults_of_lakehouse
 from orchestration.ingestion.files import Outcome, Run, count_totals
-from orchestration.ingestion.landing import Landed, Terms, Untidy, land
+from orchestration.ingestion.landing import Landed, Terms, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.raw_table import RawTable, Stamp
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import table_exists
-from orchestration.partitions import Window, day_window
+from orchestration.partitions import Window
 from orchestration.sql import identifier, literal
-
-
-def declared_span(partition: Partition) -> Window:
-    """All instants of a declared partition; an open end is far away."""
-    end = partition.end or date(9999, 1, 1)
-    return Window(day_window(partition, partition.start).start, day_window(partition, end).start)
 
 
 def _days(partition: Partition, window: Window) -> int:
@@ -48,7 +43,6 @@ class TableRun:
         self._run = run
         self._place = place
         self._folder = folder
-        self._is_careful = False
 
     def land(self) -> Outcome:
         """Land what is new, all of it or nothing.
@@ -62,14 +56,11 @@ class TableRun:
         cursor_from = self._cursor_from()
         wanted = Wanted(run.window, None if partition is None else declared_span(partition), cursor_from)
         copied = copy_table(run.table, self._place, run.lakehouse.attachment, wanted, self._folder)
-        while True:
-            try:
-                return run.lakehouse.write(
-                    lambda con: self._transaction(con, copied, cursor_from),
-                    lambda con, outcome: count_totals(con, run, outcome),
-                )
-            except Untidy:
-                self._is_careful = True
+        with faults_of_lakehouse(f"lake.{run.table.schema}.{run.table.name}"):
+            return run.lakehouse.write(
+                lambda con: self._transaction(con, copied, cursor_from),
+                lambda con, outcome: count_totals(con, run, outcome),
+            )
 
     def _cursor_from(self) -> str | None:
         """The lowest of the window's partitions' highest landed cursor values; None to read all."""
@@ -83,10 +74,8 @@ class TableRun:
             if not LandingLog(con, table.name, reading_version(table)).was_read_so():
                 return None
             raw, name = RawTable(con, table), identifier(cursor)
-            day = "1"
-            if partition is not None and table.ingest.event_time is not None:
-                event = identifier(table.ingest.event_time)
-                day = f"timezone({literal(partition.timezone)}, {event}::timestamptz)::date"
+            event = EventTime.of(table)
+            day = "1" if event is None else event.day
             groups, lowest = con.execute(
                 f"select count(*), min(highest)::varchar from (select {day} as day, max({name}) as highest "
                 f"from {raw.relation} where {raw.in_window(window)} group by 1)"
@@ -113,10 +102,11 @@ class TableRun:
             scope = f"{identifier(ingest.cursor)} >= cast({literal(cursor_from)} as {data_type})"
         self._refuse_emptied(con, copied, cursor_from)
         terms = Terms(
-            scope=scope, is_careful=self._is_careful, holds_only_window=True, may_be_empty=True,
+            scope=scope, holds_only_window=True, may_be_empty=True,
             replaced_key=ingest.primary_key if ingest.cursor is not None else (),
         )  # fmt: skip
-        result: Landed = land(con, table, read_copy(table, copied), stamp, run.window, terms)
+        with faults_of(copied.label, copied.path):
+            result: Landed = land(con, table, read_copy(table, copied), stamp, run.window, terms)
         change = result.change
         if is_new or change.added or change.removed or result.newly_quarantined:
             landing = Landing(

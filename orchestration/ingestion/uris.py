@@ -60,10 +60,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Item:
-    """One file of a place: what to open, and what to call it."""
+    """One file of a place: what to open, what to call it, and the ``key=value`` parts of its path."""
 
     address: str
     label: str
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 def redacted(uri: str) -> str:
@@ -176,7 +177,25 @@ def local_items(place: Place, ingest: Ingest) -> list[Item]:
         return [Item(place.address, place.label)]
     is_folder = not _is_pattern(place.address)
     found = sorted(p for p in glob.glob(folder_pattern(place), recursive=True) if Path(p).is_file())
-    return [Item(path, _label(path, place)) for path in found if not is_folder or has_suffix(path, ingest)]
+    return [
+        Item(path, _label(path, place), path_parts(place, path))
+        for path in found
+        if not is_folder or has_suffix(path, ingest)
+    ]
+
+
+def path_parts(place: Place, address: str) -> tuple[tuple[str, str], ...]:
+    """The ``key=value`` folders between a place of many files and one of them.
+
+    What is above the declared folder, or above a pattern's first wildcard, does not count.
+    """
+    if not place.is_many:
+        return ()
+    root = place.address.rstrip("/") + "/"
+    if _is_pattern(place.address):
+        root = re.split(r"[*?\[]", place.address, maxsplit=1)[0].rpartition("/")[0] + "/"
+    folders = [part.partition("=") for part in address.removeprefix(root).split("/")[:-1]]
+    return tuple((unquote(key), unquote(value)) for key, equals, value in folders if equals)
 
 
 def _label(path: str, place: Place) -> str:

@@ -96,7 +96,8 @@ class Attachment:
     @property
     def options(self) -> Mapping[str, str]:
         """Options of the ``attach`` statement, values unquoted."""
-        options = {"data_path": self.data_path}
+        # Rows that live in the catalog lose what a struct holds, and stay out of sight of other engines.
+        options = {"data_path": self.data_path, "data_inlining_row_limit": "0"}
         if self.is_embedded:
             options |= {"meta_journal_mode": "WAL", "meta_busy_timeout": "30000"}
         return options
@@ -123,9 +124,11 @@ class Attachment:
         return config
 
     def setup_sql(self) -> list[str]:
-        """Statements that load what the lakehouse needs and name its secrets."""
+        """Statements, before the attachment, that load what the lakehouse needs and name its secrets."""
         settings = self.settings
-        statements = ["load ducklake"]
+        # For DuckLake's own connection too: it compares instants as texts, so a machine in another zone would
+        # keep or remove old files hours off.
+        statements = ["set global timezone = 'UTC'", "load ducklake"]
         statements.append("load sqlite_scanner" if self.is_embedded else "load postgres_scanner")
         if self.data_path.startswith("s3://"):
             statements += ["load httpfs", self.s3_secret_sql()]

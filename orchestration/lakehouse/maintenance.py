@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 
 from orchestration.lakehouse.attachment import LAKE
+from orchestration.lakehouse.inlined import InlinedRows, flush_inlined_rows
 from orchestration.lakehouse.resource import LakehouseResource, retry_on_conflict
 from orchestration.lakehouse.snapshots import snapshots_before
 
@@ -49,6 +50,9 @@ class Upkeep:
     snapshots_held: int
     files_removed: int
     orphans_removed: int
+    rows_inlined: int
+    inlined: tuple[InlinedRows, ...] = ()
+    """What stays in the catalog, of ``rows_inlined`` rows."""
 
     def as_metadata(self) -> dict[str, int]:
         """Flat numbers: ``before_live_files``, ``after_live_files``, ``files_compacted`` ..."""
@@ -112,7 +116,9 @@ def maintain(
             )
 
         before = usage(con)
-        call(f"call ducklake_flush_inlined_data('{LAKE}')")
+        inlined = retry_on_conflict(
+            lambda: flush_inlined_rows(con), lakehouse.settings.lake_lock_timeout_seconds
+        )
         compacted = [
             *call(f"call ducklake_rewrite_data_files('{LAKE}', delete_threshold => {REWRITE_THRESHOLD})"),
             *call(f"call ducklake_merge_adjacent_files('{LAKE}')"),
@@ -131,4 +137,6 @@ def maintain(
             snapshots_held=len(old) - len(expired),
             files_removed=len(removed),
             orphans_removed=len(orphans),
+            rows_inlined=sum(rows.rows for rows in inlined),
+            inlined=tuple(inlined),
         )

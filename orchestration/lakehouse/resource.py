@@ -1,9 +1,10 @@
 """The Dagster resource that opens the lakehouse."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TypeVar
 
 import duckdb
@@ -11,10 +12,13 @@ from dagster import InitResourceContext, ResourceDependency
 from dagster_duckdb import DuckDBResource
 from pydantic import PrivateAttr
 
+from orchestration.lakehouse import guards
 from orchestration.lakehouse.attachment import Attachment
+from orchestration.lakehouse.inlined import flush_inlined_rows
 from orchestration.settings import Settings
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 _CONFLICTS = ("database is locked", "transaction conflict", "could not serialize", "conflict on")
 
@@ -43,6 +47,8 @@ def retry_on_conflict(work: Callable[[], T], timeout_seconds: float) -> T:
             pause = min(pause * 2, 2.0)
 
 
+_PREPARED: set[str] = set()
+"""Catalogs that this process has seen guarded."""
 _Shared = dict[tuple[bool, int | None], duckdb.DuckDBPyConnection]
 """Open connections: which can only read, and of which snapshot; None is the newest state."""
 _KEPT: dict[str, _Shared] = {}
@@ -127,6 +133,7 @@ class LakehouseResource(DuckDBResource):
                 lambda: con.execute(attachment.attach_sql(read_only=read_only, snapshot=snapshot)),
                 self.settings.lake_lock_timeout_seconds,
             )
+            self._guard(con, read_only=read_only)
             for statement in attachment.session_sql():
                 con.execute(statement)
         except duckdb.Error as error:
@@ -137,6 +144,36 @@ class LakehouseResource(DuckDBResource):
             con.close()
             raise
         return con
+
+    def _guard(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
+        """Make sure that the catalog has its triggers; a reader goes without what they correct."""
+        attachment, timeout = self.attachment, self.settings.lake_lock_timeout_seconds
+        if not retry_on_conflict(lambda: guards.are_installed(con, attachment), timeout):
+            if read_only:
+                guards.avoid_statistics(con)
+                return
+            try:
+                retry_on_conflict(lambda: guards.install(con, attachment), timeout)
+            except duckdb.Error as error:
+                reason = attachment.without_password(str(error))
+                raise guards.CatalogGuardError(f"catalog of the lakehouse: no triggers: {reason}") from None
+            try:
+                for rows in retry_on_conflict(lambda: flush_inlined_rows(con), timeout):
+                    _LOG.warning("%s", rows)
+            except duckdb.Error as error:  # the next maintenance tries again
+                _LOG.warning("rows stay in the catalog: %s", attachment.without_password(str(error)))
+        _PREPARED.add(attachment.path)
+
+    def prepare(self) -> None:
+        """Make the lakehouse if there is none and guard its catalog, before dbt writes to it.
+
+        Raises:
+            CatalogGuardError: The triggers cannot be installed. What else fails, fails in the writer too.
+        """
+        if self.attachment.exists and self.attachment.path in _PREPARED:
+            return
+        with suppress(duckdb.Error):
+            self._attached(read_only=False, snapshot=None).close()
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -7,15 +7,15 @@ model is trained (``training``) or judged (``gate``); both are imported when the
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from pydantic import Field
 
-from orchestration.asset_specs import POOL, SUMMARY
+from orchestration.asset_specs import POOL, SUMMARY, WITHHELD
+from orchestration.dagster_ext import CheckStatus, GraphChecks
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.conditions import CONDITIONS
 from orchestration.learning.events import Event, RegistryError, Who
@@ -33,13 +33,6 @@ GROUP = "model"
 LATEST = "latest"
 TRAINING_POOL = "training"
 """Pool of the ops that train and score on all processors."""
-
-_RUNS_AT_ONCE = 20
-"""So many runs at most may have planned a check and not come to it yet."""
-_HOLDS = {
-    AssetCheckExecutionRecordStatus.SUCCEEDED: True,
-    AssetCheckExecutionRecordStatus.FAILED: False,
-}
 
 
 @dataclass(frozen=True)
@@ -59,6 +52,26 @@ class Ground:
     code: Callable[[ModelSpec], "Code"]
     watches: Callable[[ModelSpec], Sequence[dg.AssetCheckKey]] = lambda _: ()
     """Checks of what serves: none may have failed, but before anything has served none is evaluated."""
+    checks: GraphChecks = field(default_factory=GraphChecks)
+    """The checks of the graph."""
+
+    def verdicts(
+        self, instance: dg.DagsterInstance, spec: ModelSpec, run_id: str = ""
+    ) -> dict[str, bool | None]:
+        """Whether each blocking check that a model depends on holds; None for one that was not evaluated.
+
+        What serves goes by the last result: a check of it that was never evaluated, or that a run ended
+        before, says nothing.
+        """
+        history = self.checks.history(instance, run_id)
+        found = history.verdicts(self.inputs(spec))
+        for key, results in history.last_results(self.watches(spec)).items():
+            name = f"{key.asset_key.to_user_string()}:{key.name}"
+            if results and not (results[0].evaluation.passed or results[0].warns):
+                found[name] = False if results[0].status is CheckStatus.FAILED else None
+            elif results:
+                found[name] = True
+        return found
 
     def registry(self, lakehouse: LakehouseResource) -> Registry:
         """The registry in a lakehouse."""
@@ -192,44 +205,6 @@ def trained_version(instance: dg.DagsterInstance, spec: ModelSpec) -> str:
     return str(materialization.metadata["version"].value)
 
 
-def checks_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """Whether each check held when it was last evaluated; None when it never was, or its run ended before.
-
-    One that a run has planned and not come to yet is told by the evaluation before.
-    """
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-
-    def holds(key: dg.AssetCheckKey) -> bool | None:
-        record = found.get(key)
-        if record is None or record.status in _HOLDS:
-            return None if record is None else _HOLDS[record.status]
-        status = _settled(instance, key)
-        return None if status is None else _HOLDS.get(status)
-
-    return {f"{key.asset_key.to_user_string()}:{key.name}": holds(key) for key in keys}
-
-
-def watches_hold(instance: dg.DagsterInstance, keys: Sequence[dg.AssetCheckKey]) -> dict[str, bool | None]:
-    """As ``checks_hold``, without the checks that were never evaluated."""
-    found = {key: _settled(instance, key) for key in keys}
-    return {
-        f"{key.asset_key.to_user_string()}:{key.name}": _HOLDS.get(status)
-        for key, status in found.items()
-        if status is not None
-    }
-
-
-def _settled(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> AssetCheckExecutionRecordStatus | None:
-    """The newest status of a check that a run under way does not change any more; None when there is none."""
-    for record in instance.event_log_storage.get_asset_check_execution_history(key, _RUNS_AT_ONCE):
-        if record.status in _HOLDS:
-            return record.status
-        run = instance.get_run_by_id(record.run_id)
-        if run is None or run.is_finished:
-            return record.status
-    return None
-
-
 def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
     key = model_key(spec, "evaluation")
 
@@ -270,8 +245,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
             registry,
             version,
             ground.open_dataset,
-            checks_hold(context.instance, ground.inputs(spec))
-            | watches_hold(context.instance, ground.watches(spec)),
+            ground.verdicts(context.instance, spec, context.run_id),
             ground.clock.now(),
             ground.code(spec),
             _who(context, "evaluated"),
@@ -293,7 +267,7 @@ def _evaluation(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
                 ),
             }
         )
-        yield from (_check_result(key, result) for result in judged.results)
+        yield from (_check_result(spec, key, result) for result in judged.results)
 
     return evaluation
 
@@ -304,16 +278,19 @@ def _in_words(judged: "Judged") -> str:
     return f"{judged.contest.challenger.model.version} {verdict}"
 
 
-def _check_result(key: dg.AssetKey, result: "GateResult") -> dg.AssetCheckResult:
+def _check_result(spec: ModelSpec, key: dg.AssetKey, result: "GateResult") -> dg.AssetCheckResult:
     # That a challenger is not good enough is an answer; that its inputs do not hold is a fault.
     fault = result.name in {"inputs_hold", "same_frozen_window"}
+    withheld = {}
+    if result.name == "inputs_hold" and not result.passed:
+        withheld[WITHHELD] = f"{spec.name} was not promoted: {result.description}"
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=result.name,
         passed=result.passed,
         severity=dg.AssetCheckSeverity.ERROR if fault else dg.AssetCheckSeverity.WARN,
         description=result.description,
-        metadata={"evidence": dg.MetadataValue.json(dict(result.evidence))},
+        metadata={"evidence": dg.MetadataValue.json(dict(result.evidence)), **withheld},
     )
 
 
@@ -333,9 +310,12 @@ def _champion(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
     ) -> dg.MaterializeResult[None]:
         registry = ground.registry(lakehouse)
-        decision, event = decide(spec.name, registry, _who(context, "The gate is open."))
+        checks = ground.verdicts(context.instance, spec, context.run_id)
+        decision, event, withheld = decide(spec.name, registry, _who(context, "The gate is open."), checks)
         context.log.info(decision)
         metadata: dict[str, Any] = {SUMMARY: decision, "decision": decision}
+        if withheld:
+            metadata[WITHHELD] = f"{spec.name} was not promoted: {withheld}"
         if event is not None:
             metadata |= {
                 "champion": event.version,
@@ -347,11 +327,20 @@ def _champion(spec: ModelSpec, ground: Ground) -> dg.AssetsDefinition:
     return champion
 
 
-def decide(model: str, registry: Registry, who: Who) -> tuple[str, Event | None]:
+def decide(
+    model: str, registry: Registry, who: Who, checks: Mapping[str, bool | None] | None = None
+) -> tuple[str, Event | None, str]:
     """Promote the challenger that was judged last if the gate was open to it; else keep who serves.
 
+    Args:
+        model: The model.
+        registry: Where versions and verdicts are.
+        who: Who promotes.
+        checks: Whether the blocking checks that the model depends on hold now.
+
     Returns:
-        What was decided in words, and the event by which the champion serves, if there is one.
+        What was decided in words, the event by which the champion serves, if there is one, and the checks for
+        want of which nothing was promoted.
 
     Raises:
         RegistryError: Nothing was judged, or another champion serves by now than it was compared with.
@@ -363,12 +352,16 @@ def decide(model: str, registry: Registry, who: Who) -> tuple[str, Event | None]
     if judged is None:
         raise RegistryError(f"{model}: found no judged challenger, expected its evaluation materialized")
     if serving is not None and serving.sequence > judged.sequence:
-        return f"{name} serves: what was judged last was decided on already", serving
+        return f"{name} serves: what was judged last was decided on already", serving, ""
     if serving is not None and serving.version == judged.version:
-        return f"{name} serves on: trained again, it came out the same", serving
+        return f"{name} serves on: trained again, it came out the same", serving, ""
     if not judged.detail["passed"]:
         failed = ", ".join(r["name"] for r in judged.detail["results"] if not r["passed"])
-        return f"{name} serves on: {judged.version} failed {failed}", serving
+        return f"{name} serves on: {judged.version} failed {failed}", serving, ""
+    from orchestration.learning.gate import not_holding  # noqa: PLC0415 - imports NumPy
+
+    if faults := not_holding(checks or {}):
+        return f"{name} serves on: {judged.version} is not promoted: {faults}", serving, faults
     promoted = registry.promote(
         model,
         judged.version,
@@ -376,4 +369,4 @@ def decide(model: str, registry: Registry, who: Who) -> tuple[str, Event | None]
         evidence={"judged_as": judged.sequence, "hash": judged.hash, "forced": judged.detail["forced"]},
         instead_of=judged.detail["champion"],
     )
-    return f"{promoted.version} serves, instead of {promoted.before or 'none'}", promoted
+    return f"{promoted.version} serves, instead of {promoted.before or 'none'}", promoted, ""

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,20 @@ from orchestration.learning.kinds import Kind
 Floats = NDArray[np.float64]
 
 _NAN = float("nan")
+VERSION = 1
+"""Raise it when the same rows are encoded to other numbers: it is part of a model's definition."""
 OTHER = 0
 """The code of every text that is no category of its own."""
+Infinite = Literal["reject", "null"]
+
+
+class InfiniteValueError(ValueError):
+    """Numbers of an input are infinite; ``rows`` has the number of rows of each column."""
+
+    def __init__(self, rows: Mapping[str, int]) -> None:
+        self.rows = dict(rows)
+        counted = ", ".join(f"{name} in {count:,} rows" for name, count in rows.items())
+        super().__init__(f"found infinite values: {counted}, expected finite numbers (infinite: reject)")
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,8 @@ class MatrixEncoding:
     """The columns in the order of the matrix."""
 
     columns: tuple[EncodedColumn, ...]
+    infinite: Infinite = "reject"
+    """What becomes of an infinite number: an error, or a missing value."""
 
     @property
     def matrix_columns(self) -> tuple[Column, ...]:
@@ -53,17 +67,19 @@ class MatrixEncoding:
 
         Raises:
             KeyError: The table lacks a column.
+            InfiniteValueError: A number is infinite and the encoding rejects it.
         """
         made = np.empty((table.num_rows, len(self.columns)), order="C")
         for place, column in enumerate(self.columns):
             made[:, place] = _encoded(table.column(column.name), column)
-        return made
+        return self._finite(made)
 
     def matrix_of_values(self, columns: Mapping[str, Sequence[Any]], count: int) -> Floats:
         """The same of Python's values, column by column: for a few rows, twenty times as quick.
 
         Raises:
             KeyError: A column is missing.
+            InfiniteValueError: A number is infinite and the encoding rejects it.
         """
         made = np.empty((count, len(self.columns)), order="C")
         for place, (column, codes) in enumerate(zip(self.columns, self._codes, strict=True)):
@@ -74,7 +90,19 @@ class MatrixEncoding:
                 made[:, place] = _encoded(pa.chunked_array([pa.array(values)]), column)
             else:
                 made[:, place] = [_NAN if v is None else v for v in values]
-        return made
+        return self._finite(made)
+
+    def _finite(self, matrix: Floats) -> Floats:
+        infinite = np.isinf(matrix)
+        if not infinite.any():
+            return matrix
+        if self.infinite == "reject":
+            counts = infinite.sum(axis=0).tolist()
+            raise InfiniteValueError(
+                {column.name: n for column, n in zip(self.columns, counts, strict=True) if n}
+            )
+        matrix[infinite] = _NAN
+        return matrix
 
     @cached_property
     def _codes(self) -> tuple[dict[str, int], ...]:
@@ -82,27 +110,31 @@ class MatrixEncoding:
 
     def to_text(self) -> str:
         """As JSON."""
-        return json.dumps(
-            [
-                {"name": c.name, "kind": c.kind} | ({"categories": c.categories} if c.categories else {})
-                for c in self.columns
-            ],
-            indent=1,
-            ensure_ascii=False,
-        )
+        columns: list[dict[str, Any]] = []
+        for column in self.columns:
+            said: dict[str, Any] = {"name": column.name, "kind": column.kind}
+            if column.categories:
+                said["categories"] = column.categories
+            if column.kind == "number" and self.infinite != "reject":
+                said["infinite"] = self.infinite
+            columns.append(said)
+        return json.dumps(columns, indent=1, ensure_ascii=False)
 
     @classmethod
     def from_text(cls, text: str) -> "MatrixEncoding":
         """From its JSON."""
-        return cls(
-            tuple(
-                EncodedColumn(c["name"], c["kind"], tuple(c.get("categories", ()))) for c in json.loads(text)
-            )
-        )
+        said = json.loads(text)
+        columns = tuple(EncodedColumn(c["name"], c["kind"], tuple(c.get("categories", ()))) for c in said)
+        return cls(columns, "null" if any(c.get("infinite") == "null" for c in said) else "reject")
 
 
 def fit_encoding(
-    columns: Sequence[tuple[str, Kind]], train: pa.Table, *, max_categories: int, min_rows: int
+    columns: Sequence[tuple[str, Kind]],
+    train: pa.Table,
+    *,
+    max_categories: int,
+    min_rows: int,
+    infinite: Infinite = "reject",
 ) -> MatrixEncoding:
     """The encoding of columns, by the rows trained on.
 
@@ -120,7 +152,7 @@ def fit_encoding(
             ]
             categories = tuple(sorted(text for _, text in sorted(counted)[:max_categories]))
         made.append(EncodedColumn(name, kind, categories))
-    return MatrixEncoding(tuple(made))
+    return MatrixEncoding(tuple(made), infinite)
 
 
 def _encoded(values: pa.ChunkedArray, column: EncodedColumn) -> Floats:
@@ -130,5 +162,5 @@ def _encoded(values: pa.ChunkedArray, column: EncodedColumn) -> Floats:
         numbers = pc.if_else(pc.is_null(values), None, codes)
     else:
         numbers = pc.cast(values, pa.int8()) if column.kind == "flag" else values
-    floats = pc.cast(numbers, pa.float64())
+    floats = pc.cast(numbers, pa.float64(), safe=False)  # The nearest double of a whole number above 2**53.
     return np.asarray(pc.fill_null(floats, float("nan")).combine_chunks().to_numpy(zero_copy_only=False))

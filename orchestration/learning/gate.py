@@ -102,10 +102,15 @@ def inputs_hold(checks: Mapping[str, bool | None]) -> Told:
     if not checks:
         return False, "found no blocking check on any input, expected some", evidence
     if failed or unknown:
-        words = [f"{', '.join(names)} {what}" for names, what in
-                 ((failed, "failed"), (unknown, "not evaluated")) if names]  # fmt: skip
-        return False, "; ".join(words), evidence
+        return False, not_holding(checks), evidence
     return True, f"{len(checks)} blocking checks hold", evidence
+
+
+def not_holding(checks: Mapping[str, bool | None]) -> str:
+    """The checks that failed, and apart from them those that were not evaluated; empty when all hold."""
+    kinds = ((False, "failed"), (None, "not evaluated"))
+    found = [(what, sorted(name for name, holds in checks.items() if holds is kind)) for kind, what in kinds]
+    return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in found if names)
 
 
 def same_frozen_window(spec: ModelSpec, contest: Contest) -> Told:

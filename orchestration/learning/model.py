@@ -4,7 +4,7 @@ What belongs here: scoring, and the way between a model and its artifact's files
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,17 @@ class Scorer:
 
         Raises:
             KeyError: The rows lack a column.
+            InfiniteValueError: A number is infinite and the model rejects it.
         """
         return self.score_matrix(self.encoding.matrix(rows))
 
     def score_matrix(self, matrix: Floats) -> Floats:
         """The same for rows that are encoded already."""
         return self.calibration.apply(self.fitted.predict(matrix))
+
+    def without_infinite(self) -> "Scorer":
+        """The same scorer, to which an infinite number is a missing value."""
+        return replace(self, encoding=replace(self.encoding, infinite="null"))
 
     def files(self, algorithm: str) -> dict[str, str]:
         """The text of each file of its artifact."""

@@ -19,6 +19,8 @@ from orchestration.learning.statistics.persistence import persistence
 Floats = NDArray[np.float64]
 
 BINS = 20
+VERSION = 1
+"""Raise it when the same rows give another profile: it is part of a model's definition."""
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,12 @@ class ModelSpec:
         return all(wanted.role.view.online for wanted in self.service.features)
 
     @cached_property
+    def row_keys(self) -> tuple[str, ...]:
+        """The entity keys of its features and the prediction time: what a row is named by."""
+        keys = [key for wanted in self.service.features for key in wanted.role.join_keys]
+        return tuple(dict.fromkeys([*keys, self.training_set.prediction_time]))
+
+    @cached_property
     def schema_hash(self) -> str:
         """16 hex digits that change when a column, its type or its order does."""
         facts = [[i.name, i.reference, i.source, i.data_type] for i in self.inputs]

@@ -18,6 +18,8 @@ from orchestration.declarations import ModelSplit, TrainingSet
 
 Whole = NDArray[np.int64]
 _INSTANT = pa.timestamp("us", tz="UTC")
+VERSION = 1
+"""Raise it when other rows train, validate or evaluate: it is part of a model's definition."""
 
 
 class SplitError(ValueError):

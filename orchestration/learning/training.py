@@ -21,6 +21,7 @@ from orchestration.learning.algorithms import ALGORITHMS, Fitting, LearningCurve
 from orchestration.learning.artifact import Artifact, write_artifact
 from orchestration.learning.calibration import fit_calibration
 from orchestration.learning.encoding import fit_encoding
+from orchestration.learning.infinite import InfiniteFeatureError, has_infinite, infinite_words
 from orchestration.learning.model import Scorer
 from orchestration.learning.profile import persistence_of_inputs, profile_inputs, profile_number
 from orchestration.learning.spec import ModelSpec
@@ -40,6 +41,8 @@ from orchestration.learning.statistics.persistence import persistence
 
 Floats = NDArray[np.float64]
 FORMAT = 1
+VERSION = 1
+"""Raise it when the same rows give another model: it is part of a model's definition."""
 
 
 class Dataset(Protocol):
@@ -148,6 +151,7 @@ def fit(spec: ModelSpec, algorithm: DeclaredAlgorithm, parts: Parts, log: Callab
         parts.train.rows,
         max_categories=spec.declared.encoding.max_categories,
         min_rows=spec.declared.encoding.min_rows,
+        infinite=spec.declared.infinite,
     )
     train = Rows(encoding.matrix(parts.train.rows), parts.train.labels)
     validation = Rows(encoding.matrix(parts.validation.rows), parts.validation.labels)
@@ -243,9 +247,28 @@ def train(
 
     Raises:
         SplitError: A part of the rows has too few, or of one class only; nothing is written.
+        InfiniteFeatureError: A feature is infinite in some rows and the model rejects that.
     """
     parts = part_rows(spec, dataset.read(columns=spec.columns))
+    require_finite(spec, parts, dataset)
     return train_on(spec, dataset.version, parts, root, code, log, algorithm=algorithm), parts
+
+
+def require_finite(spec: ModelSpec, parts: Parts, dataset: Dataset) -> None:
+    """Refuse infinite inputs by view, column and rows before anything is fitted.
+
+    Raises:
+        InfiniteFeatureError: The model rejects infinite values, and a part has some.
+    """
+    used = (parts.train, parts.validation, parts.evaluation)
+    if spec.declared.infinite == "reject" and any(
+        has_infinite(part.rows.column(i.name)) for i in spec.inputs for part in used
+    ):
+        known = dataset.columns()
+        keys = [name for name in spec.row_keys if name in known]
+        again = part_rows(spec, dataset.read(columns=list(dict.fromkeys([*spec.columns, *keys]))))
+        rows = pa.concat_tables([p.rows for p in (again.train, again.validation, again.evaluation)])
+        raise InfiniteFeatureError(infinite_words(spec, rows, f"dataset version {dataset.version}"))
 
 
 def train_on(

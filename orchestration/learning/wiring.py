@@ -4,12 +4,13 @@ What belongs here: from a read project to a ``Ground``. What does not: the asset
 rows is imported when it is called.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from orchestration.asset_specs import asset_key
+from orchestration.dagster_ext import GraphChecks
 from orchestration.declarations import Declarations
 from orchestration.learning.assets import Ground
 from orchestration.learning.datasets import dataset_key
@@ -25,7 +26,7 @@ def make_ground(
     declarations: Declarations,
     settings: Settings,
     clock: Clock,
-    checks: Sequence[dg.AssetCheckSpec],
+    checks: GraphChecks,
     definition: Callable[[ModelSpec], Mapping[str, str]],
 ) -> Ground:
     """The ground of a project's models.
@@ -37,15 +38,10 @@ def make_ground(
         checks: All checks of the graph; the blocking ones among them guard a model's inputs.
         definition: A hash of each thing that defines a model.
     """
-    blocking: dict[dg.AssetKey, list[dg.AssetCheckKey]] = {}
-    for spec in checks:
-        if spec.blocking:
-            blocking.setdefault(spec.asset_key, []).append(spec.key)
 
     def inputs(spec: ModelSpec) -> list[dg.AssetCheckKey]:
         tables = [spec.table, *declarations.ancestors(spec.table.unique_id)]
-        found = [key for table in tables for key in blocking.get(asset_key(table), ())]
-        return sorted(found, key=lambda key: (key.asset_key, key.name))
+        return checks.blocking([asset_key(table) for table in tables])
 
     def open_dataset(name: str, version: str) -> "Dataset":
         from orchestration.learning.datasets.version import DatasetVersion  # noqa: PLC0415 - imports Arrow
@@ -55,7 +51,7 @@ def make_ground(
     def code(spec: ModelSpec) -> "Code":
         return present_code(definition(spec))
 
-    return Ground(settings, clock, open_dataset, dataset_key, inputs, code)
+    return Ground(settings, clock, open_dataset, dataset_key, inputs, code, checks=checks)
 
 
 def present_code(definition: Mapping[str, str]) -> "Code":

@@ -16,9 +16,11 @@ from orchestration.asset_specs import POOL, SUMMARY, own_check
 from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import Ground, model_key
+from orchestration.learning.events import champion_of
 from orchestration.learning.predictions import outcomes_key, predictions_key
 from orchestration.learning.serving.assets import online_predictions_key
 from orchestration.learning.spec import ModelSpec
+from orchestration.partitions import Window
 from orchestration.pictures import as_markdown_image
 
 if TYPE_CHECKING:
@@ -125,6 +127,13 @@ def _watcher(
     )
 
 
+def _not_served(spec: ModelSpec, watcher: "Watcher", window: Window) -> str | None:
+    """Why a window without predictions is right: the first champion came after it; None when it is wrong."""
+    if champion_of(watcher.registry.events(spec.name), spec.name, window.end) is not None:
+        return None
+    return f"nothing to measure yet: no champion was serving before {window.end:%Y-%m-%d %H:%M} UTC"
+
+
 def _result(
     key: dg.AssetKey, name: str, holds: bool, words: str, *, error: bool = False, **evidence: Any
 ) -> dg.AssetCheckResult:
@@ -185,10 +194,11 @@ def _drift(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.AssetsDefini
         if points:
             metadata["drift_over_time"] = _picture(drift_png(points, watch.psi), "drift over time")
         if newest is None:
-            words = f"found no predictions from {window.start} to {window.end}, expected some"
-            yield dg.MaterializeResult(metadata={SUMMARY: "no predictions", **metadata})
-            yield _result(key, NO_DRIFT, False, words)
-            yield _result(key, NO_DRIFT_TOGETHER, False, words)
+            words = _not_served(spec, watcher, window)
+            none = f"found no predictions from {window.start} to {window.end}, expected some"
+            yield dg.MaterializeResult(metadata={SUMMARY: words or "no predictions", **metadata})
+            yield _result(key, NO_DRIFT, words is not None, words or none)
+            yield _result(key, NO_DRIFT_TOGETHER, words is not None, words or none)
             return
         metadata |= {"version": newest.version, "drifted_importance": newest.drifted.importance}
         metadata["columns"] = _drift_table(newest)
@@ -277,8 +287,9 @@ def _performance(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.Assets
         window = watcher.window(last, watch.window)
         version, measured = next(reversed(found.items()), ("", []))
         verdicts = {v.kind: v for v in judge_performance(measured, metric, watch)}
+        idle = None if found else _not_served(spec, watcher, window)
         metadata: dict[str, Any] = {
-            SUMMARY: "no predictions" if not found else f"{version}: {verdicts['realised'].words}",
+            SUMMARY: f"{version}: {verdicts['realised'].words}" if found else idle or "no predictions",
             "windows": len(days),
             "window_start": dg.MetadataValue.timestamp(window.start),
             "window_end": dg.MetadataValue.timestamp(window.end),
@@ -294,8 +305,8 @@ def _performance(spec: ModelSpec, ground: Ground, catalog: Catalog) -> dg.Assets
         yield dg.MaterializeResult(metadata=metadata)
         evidence = [asdict(p) for p in measured if p.metric == metric]
         for name, verdict in ((ESTIMATED, verdicts["estimated"]), (REALISED, verdicts["realised"])):
-            holds = bool(found) and verdict.holds is not False
-            yield _result(key, name, holds, verdict.words, version=version, slices=evidence)
+            holds = idle is not None or (bool(found) and verdict.holds is not False)
+            yield _result(key, name, holds, idle or verdict.words, version=version, slices=evidence)
 
     return performance
 

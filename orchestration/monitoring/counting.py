@@ -113,7 +113,12 @@ class _Part:
         self.profile = profile
         column = identifier(name)
         self.value, self.aggregates, self._read = {
-            "number": (f"nullif({column}::double, 'nan')", self._of_number, self._read_number),
+            # As the encoding has it: a value is a finite number or missing.
+            "number": (
+                f"case when isfinite({column}::double) then {column}::double end",
+                self._of_number,
+                self._read_number,
+            ),
             "flag": (column, self._of_flag, self._read_values),
             "category": (column, self._of_category, self._read_values),
         }[profile.kind]

@@ -85,7 +85,9 @@ def _number(name: str, profile: ColumnProfile) -> str:
     if profile.kind == "category":
         known = f"coalesce(list_position({listing(profile.values)}::varchar[], {column}), 0)"
         return f"case when {column} is not null then {known} end::double"
-    return f"{column}::double" if profile.kind == "number" else f"{column}::integer::double"
+    if profile.kind == "number":
+        return f"case when isfinite({column}::double) then {column}::double end"
+    return f"{column}::integer::double"
 
 
 def read_sample(con: duckdb.DuckDBPyConnection, query: str) -> Sample:

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from orchestration.asset_specs import asset_key
+from orchestration.dagster_ext import CheckHistory
+from orchestration.dagster_ext.check_state import WHOLE_TABLE
 from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import run_window
 from orchestration.quality.contract import Contract
-from orchestration.quality.results import check_result, check_spec
-from orchestration.quality.unmended import CheckRecords, carry
+from orchestration.quality.results import check_result, check_spec, with_open_failures
 from orchestration.quality.verification import verify
 from orchestration.settings import Clock
 
@@ -46,21 +47,22 @@ def _checks(contract: Contract, clock: Clock) -> dg.AssetChecksDefinition:
         checks = [check for name, check in by_name.items() if name in selected]
         column = contract.target.window_column
         window = run_window(context) if column is not None else None
-        records = (
-            CheckRecords(context.instance, column.partition, context.run.run_id)
-            if column is not None
-            else None
-        )
-        carrying: list[dg.AssetCheckKey] = []
+        key = asset_key(table)
+        partitions = {} if column is None else {key: column.partition}
+        history = CheckHistory(context.instance, partitions, context.run.run_id)
+        # Before the first row is read: what is built meanwhile is not tested.
+        until = history.newest_materialization(key)
+        windowed: list[dg.AssetCheckKey] = []
         with lakehouse.reader() as con:
             for verdict in verify(con, contract, checks, window, clock.now()):
-                result = check_result(con, contract, verdict, window)
-                if records is not None and verdict.check.blocking and not verdict.check.whole_table:
-                    key = dg.AssetCheckKey(asset_key(table), verdict.check.name)
-                    result = carry(result, window, records.unmended(key))
-                    carrying.append(key)
+                result = check_result(con, contract, verdict, window, until)
+                if column is not None and verdict.check.blocking and not verdict.check.whole_table:
+                    check = dg.AssetCheckKey(key, verdict.check.name)
+                    result = with_open_failures(
+                        result, window, history.open_failures(check, until, window or WHOLE_TABLE)
+                    )
+                    windowed.append(check)
                 yield result
-        if records is not None:
-            records.tell_again(carrying)
+        CheckHistory(context.instance, partitions, context.run.run_id).republish(windowed)
 
     return _run

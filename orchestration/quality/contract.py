@@ -4,15 +4,15 @@ What belongs here: the format (this text), and the read contract as the rest of 
 does not: how a file is read (``loading``, ``reading``, ``model``).
 
 Files are ``soda_checks/<layer>/<table>.yml``, one for every declared table;
-a missing one and a surplus one are faults. They are valid Soda 4 contracts. Every key that is not named
-here is a fault, with file and line::
+a missing one and a surplus one are faults. They are Soda 4 contracts, but that checks of one type may
+have a ``name`` in place of a ``qualifier``. Every key that is not named here is a fault, with file and line::
 
     dataset: lake/<schema>/<table>    # agrees with the file's place
     description: One sentence.        # optional
     check_attributes:                 # optional
       window_column: event_at         # only to override a partitioned table's window column: a source's
                                       # ingest.event_time, a feature view's timestamp, a training
-                                      # set's label_known_at, else event_at
+                                      # set's label_known_at, a spine's partition_by, else event_at
     columns:                          # the columns that have checks of their own; may be []
       - name: seat
         checks:
@@ -44,7 +44,8 @@ Keys of every check
     qualifier is required, and the qualifier is the name when alone; else ``no_missing_<column>``,
     ``valid_<column>``, ``unique_<column>``, ``<function>_<column>``, ``fresh_<column>``, ``row_count``,
     ``schema``, and ``_<qualifier>``.
-    ``qualifier``: tells apart checks of one type on one column, or on the table.
+    ``qualifier``: ends the name of a check that has no ``name``. Names differ within a file; two checks of
+    one type on one column, or on the table, need no more than that.
     ``filter``: only rows for which it is true are tested. Not on schema, metric and queries, where
     Soda ignores it: write ``filter (where ..)`` and ``where`` there.
     ``threshold``: one of ``must_be``, ``must_not_be``, ``must_be_greater_than[_or_equal]``,

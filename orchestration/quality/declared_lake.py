@@ -135,6 +135,20 @@ def first_line(error: duckdb.Error) -> str:
     return " ".join(str(error).split("\n\nLINE")[0].split())
 
 
+def _declared_window_column(table: Table) -> str:
+    """The column by which the table's own declaration puts a row into a partition."""
+    meta = table.meta
+    if meta.ingest is not None:
+        return meta.ingest.event_time or ""
+    if meta.feature_view is not None:
+        return meta.feature_view.timestamp
+    if meta.training_set is not None:
+        return meta.training_set.label_known_at
+    if meta.spine is not None:
+        return meta.spine.partition_by
+    return _DEFAULT_WINDOW_COLUMN
+
+
 def _window_column(
     declarations: Declarations,
     table: Table,
@@ -145,20 +159,12 @@ def _window_column(
     partition = declarations.partition(table.unique_id)
     if partition is None:
         return None
-    if override is not None:
-        name = override
-    elif table.meta.ingest is not None:
-        name = table.meta.ingest.event_time or ""
-    elif table.meta.feature_view is not None:
-        name = table.meta.feature_view.timestamp
-    elif table.meta.training_set is not None:
-        name = table.meta.training_set.label_known_at
-    else:
-        name = _DEFAULT_WINDOW_COLUMN
+    name = override or _declared_window_column(table)
     if name not in types:
+        contract = f"soda_checks/{table.layer}/{table.name}.yml"
         faults.append(
             f"{table.file}: {table.name}: found no column {name!r}, expected the column that tells a row's "
-            "partition (or check_attributes.window_column in its contract)"
+            f"partition, or its name as check_attributes.window_column in {contract}"
         )
         return None
     if types[name] not in WINDOW_TYPES:

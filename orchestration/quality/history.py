@@ -6,7 +6,7 @@ scores out of it. What does not: how scores look (``report``).
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +14,8 @@ import dagster as dg
 import duckdb
 
 from orchestration.asset_specs import asset_key
+from orchestration.dagster_ext import CheckHistory, CheckState, CheckStatus
+from orchestration.dagster_ext.check_state import Result
 from orchestration.lakehouse import LAKE, in_transaction, table_exists
 from orchestration.quality.contract import Contract
 
@@ -38,8 +40,6 @@ _COLUMNS = {
     "contract_sha256": "varchar",
 }
 _IDENTITY = ("layer", "table_name", "check_name", "evaluated_at", "run_id")
-_DONE = {"SUCCEEDED", "FAILED"}
-_PAGE = 200
 
 
 def check_keys(contracts: Sequence[Contract]) -> list[dg.AssetCheckKey]:
@@ -47,13 +47,28 @@ def check_keys(contracts: Sequence[Contract]) -> list[dg.AssetCheckKey]:
     return [dg.AssetCheckKey(asset_key(c.target.table), check.name) for c in contracts for check in c.checks]
 
 
+def check_levels(contracts: Sequence[Contract]) -> dict[dg.AssetCheckKey, str]:
+    """``fail`` or ``warn`` by check."""
+    levels = (check.threshold.level for contract in contracts for check in contract.checks)
+    return dict(zip(check_keys(contracts), levels, strict=True))
+
+
+def check_states(
+    instance: dg.DagsterInstance, contracts: Sequence[Contract], run_id: str = ""
+) -> dict[dg.AssetCheckKey, CheckState]:
+    """How every check of the contracts stands for the data that is there now."""
+    columns = {asset_key(c.target.table): c.target.window_column for c in contracts}
+    partitions = {key: column.partition for key, column in columns.items() if column is not None}
+    return CheckHistory(instance, partitions, run_id).states(check_keys(contracts))
+
+
 def _number(value: Any) -> float | int | None:
     return value if isinstance(value, int | float) else None
 
 
-def _row(record: Any) -> dict[str, Any] | None:
-    """The history row of an event log record; None for an evaluation that is not a contract's."""
-    found = record.event.dagster_event.asset_check_evaluation_data
+def _row(result: Result) -> dict[str, Any] | None:
+    """The history row of a result; None for one that is not a contract's."""
+    found = result.evaluation
     metadata = {name: value.value for name, value in found.metadata.items()}
     if "contract_sha256" not in metadata:
         return None
@@ -64,8 +79,8 @@ def _row(record: Any) -> dict[str, Any] | None:
         "check_name": found.check_name,
         "dimension": metadata["dimension"],
         "level": metadata["level"],
-        "evaluated_at": datetime.fromtimestamp(record.event.timestamp, UTC).isoformat(),
-        "run_id": record.run_id,
+        "evaluated_at": result.at.isoformat(),
+        "run_id": result.run_id,
         "passed": found.passed,
         "evaluated": metadata["evaluated"],
         "measured": _number(metadata.get("measured")),
@@ -75,15 +90,6 @@ def _row(record: Any) -> dict[str, Any] | None:
         "seconds": metadata["seconds"],
         "contract_sha256": metadata["contract_sha256"],
     }
-
-
-def _instant(record: Any) -> datetime | None:
-    return None if record.event is None else datetime.fromtimestamp(record.event.timestamp, UTC)
-
-
-def _reaches(page: Sequence[Any], since: datetime | None) -> bool:
-    """Whether a page of records goes back to what is known."""
-    return since is not None and any(at <= since for record in page if (at := _instant(record)) is not None)
 
 
 def new_evaluations(
@@ -98,25 +104,11 @@ def new_evaluations(
         keys: The checks.
         known: Instant of the newest known evaluation by layer, table and check.
     """
-    storage = instance.event_log_storage
-    latest = storage.get_latest_asset_check_execution_by_key(keys)
-    for key, newest in latest.items():
+    history = CheckHistory(instance)
+    for key in keys:
         layer, table = key.asset_key.path
         since = known.get((layer, table, key.name))
-        cursor = newest.id + 1
-        while True:
-            page = storage.get_asset_check_execution_history(key, limit=_PAGE, cursor=cursor)
-            fresh = [
-                record
-                for record in page
-                if record.status.value in _DONE
-                and (at := _instant(record)) is not None
-                and (since is None or at > since)
-            ]
-            yield from (row for record in fresh if (row := _row(record)) is not None)
-            if len(page) < _PAGE or _reaches(page, since):
-                break
-            cursor = page[-1].id
+        yield from (row for r in history.results_since(key, since) if (row := _row(r)) is not None)
 
 
 def known_evaluations(con: duckdb.DuckDBPyConnection) -> dict[tuple[str, str, str], datetime]:
@@ -221,42 +213,6 @@ def scores(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract], points
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How a check came out when it was last evaluated."""
-
-    layer: str
-    table: str
-    check: str
-    dimension: str
-    level: str
-    at: datetime
-    passed: bool
-    measured: float | None
-
-
-def standing(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract]) -> list[Standing]:
-    """The newest evaluation of each of the present checks, in the order of the contracts."""
-    if not table_exists(con, SCHEMA, TABLE):
-        return []
-    rows = con.execute(f"""
-        select layer, table_name, check_name,
-            arg_max(dimension, evaluated_at), arg_max(level, evaluated_at), epoch_us(max(evaluated_at)),
-            arg_max(passed, evaluated_at), arg_max_null(measured, evaluated_at)
-        from {HISTORY} group by all
-    """).fetchall()
-    newest = {(layer, table, name): rest for layer, table, name, *rest in rows}
-    present = [
-        (c.target.table.layer, c.target.table.name, check.name) for c in contracts for check in c.checks
-    ]
-    return [
-        Standing(*key, dimension, level, datetime.fromtimestamp(micros / 1e6, UTC), passed, measured)
-        for key in present
-        if key in newest
-        for dimension, level, micros, passed, measured in (newest[key],)
-    ]
-
-
-@dataclass(frozen=True)
 class Failing:
     """A check whose newest evaluation has not passed."""
 
@@ -270,11 +226,38 @@ class Failing:
     rows_tested: int | None
 
 
-def failing(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract]) -> list[Failing]:
-    """The present checks that do not hold now, and since when."""
-    present = {
-        (c.target.table.layer, c.target.table.name, check.name) for c in contracts for check in c.checks
-    }
+def failing(
+    con: duckdb.DuckDBPyConnection,
+    states: Mapping[dg.AssetCheckKey, CheckState],
+    levels: Mapping[dg.AssetCheckKey, str],
+) -> list[Failing]:
+    """The checks that do not hold for the data that is there now, and since when.
+
+    Args:
+        con: An open connection to the lakehouse.
+        states: How the present checks stand.
+        levels: ``fail`` or ``warn`` by check.
+    """
+    known = {(one.layer, one.table, one.check): one for one in _failing_results(con)}
+    found = []
+    for key, state in states.items():
+        if state.status is CheckStatus.PASSED or state.is_unknown:
+            continue
+        layer, table = key.asset_key.path
+        one = known.get((layer, table, key.name))
+        if one is None:
+            opened = min((failure.since for failure in state.open), default=None)
+            at = state.settled.at if state.settled is not None else None
+            since = opened or at
+            if since is None:
+                continue
+            one = Failing(layer, table, key.name, levels[key], since, False, None, None)
+        found.append(replace(one, evaluated=state.status in (CheckStatus.FAILED, CheckStatus.WARNED)))
+    return sorted(found, key=lambda one: (one.level, one.layer, one.table, one.check))
+
+
+def _failing_results(con: duckdb.DuckDBPyConnection) -> list[Failing]:
+    """The checks whose newest result did not pass, and since when."""
     rows = con.execute(f"""
         with latest as (
             select layer, table_name, check_name,
@@ -300,5 +283,4 @@ def failing(con: duckdb.DuckDBPyConnection, contracts: Sequence[Contract]) -> li
             layer, table, name, level, datetime.fromtimestamp(micros / 1e6, UTC), evaluated, measured, tested
         )
         for layer, table, name, level, micros, evaluated, measured, tested in rows
-        if (layer, table, name) in present
     ]

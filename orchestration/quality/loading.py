@@ -129,24 +129,14 @@ def _bodies(parsed: Parsed, faults: list[str]) -> list[tuple[str, str | None, Bo
 
 
 def _duplicates(parsed: Parsed, checks: list[Check], faults: list[str]) -> None:
-    """Names and Soda identities (column, type, qualifier) must be told apart."""
+    """Each check needs a name of its own: Dagster knows a check by it, and so does its history."""
     names: dict[str, Check] = {}
-    identities: dict[tuple[str | None, str, str | None], Check] = {}
     for check in checks:
-        identity = (check.column, check.type, check.body.qualifier)
-        twin = identities.setdefault(identity, check)
-        if twin is not check:
-            faults.append(
-                f"{parsed.file}:{check.line}: {check.type}: found a second {check.type} check of "
-                f"{check.column or 'the table'} without a qualifier of its own, expected "
-                f"one (the other stands on line {twin.line})"
-            )
-            continue
         twin = names.setdefault(check.name, check)
         if twin is not check:
             faults.append(
-                f"{parsed.file}:{check.line}: name: found {check.name!r} a second time, "
-                f"expected another name (the first stands on line {twin.line})"
+                f"{parsed.file}:{check.line}: {check.type}: found the name {check.name!r} a second time, "
+                f"expected a name or qualifier of its own (the first stands on line {twin.line})"
             )
 
 

@@ -18,6 +18,8 @@ from orchestration.quality.history import (
     Score,
     append,
     check_keys,
+    check_levels,
+    check_states,
     failing,
     known_evaluations,
     new_evaluations,
@@ -118,7 +120,8 @@ def build_quality_report(
             fresh = list(new_evaluations(context.instance, check_keys(contracts), known))
             added = retry_on_conflict(lambda: append(con, fresh), settings.lake_lock_timeout_seconds)
             found = scores(con, contracts, POINTS)
-            broken = failing(con, contracts)
+            states = check_states(context.instance, contracts, context.run_id)
+            broken = failing(con, states, check_levels(contracts))
             rows = con.execute(f"select count(*) from {HISTORY}").fetchall()[0][0]
         metadata: dict[str, dg.MetadataValue] = {
             "scores": dg.MetadataValue.md(scores_table(found, contracts)),

@@ -5,6 +5,7 @@ decision whether a check holds (``verification``).
 """
 
 import warnings
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,14 @@ import dagster as dg
 import duckdb
 
 from orchestration.asset_specs import asset_key
+from orchestration.dagster_ext.check_state import (
+    EVALUATED,
+    MATERIALIZED_UNTIL,
+    TESTED_WINDOW,
+    WHOLE_TABLE,
+    OpenFailure,
+    OpenFailures,
+)
 from orchestration.partitions import Window
 from orchestration.quality.contract import Check, Contract
 from orchestration.quality.model import Schema
@@ -60,7 +69,8 @@ def _number(value: float) -> str:
 def _sentence(check: Check, verdict: Verdict) -> str:
     """What came out, in plain words."""
     if not verdict.evaluated:
-        return f"Not evaluated, so failed: {verdict.reason}."
+        effect = "" if check.warns else ", so failed"
+        return f"Not evaluated{effect}: {verdict.reason}."
     if verdict.value is None:
         return f"Passed: {verdict.reason}."
     if isinstance(check.body, Schema):
@@ -74,7 +84,11 @@ def _sentence(check: Check, verdict: Verdict) -> str:
 
 
 def check_result(
-    con: duckdb.DuckDBPyConnection | None, contract: Contract, verdict: Verdict, window: Window | None
+    con: duckdb.DuckDBPyConnection | None,
+    contract: Contract,
+    verdict: Verdict,
+    window: Window | None,
+    materialized_until: int = 0,
 ) -> dg.AssetCheckResult:
     """The Dagster result of a verdict, with a sample of failing rows if there are any.
 
@@ -83,6 +97,7 @@ def check_result(
         contract: The contract of the check.
         verdict: What became of it.
         window: The run's window.
+        materialized_until: Id of the newest materialization that was recorded before the check read.
     """
     check, target = verdict.check, contract.target
     scope = None if check.whole_table or target.window_column is None else window
@@ -91,8 +106,11 @@ def check_result(
         "dimension": check.dimension,
         "level": check.threshold.level,
         "threshold": check.expected,
-        "evaluated": verdict.evaluated,
-        "window": "whole table" if scope is None else f"{scope.start.isoformat()} to {scope.end.isoformat()}",
+        EVALUATED: verdict.evaluated,
+        MATERIALIZED_UNTIL: materialized_until,
+        TESTED_WINDOW: "whole table"
+        if scope is None
+        else f"{scope.start.isoformat()} to {scope.end.isoformat()}",
         "contract": f"{contract.file}:{check.line}",
         "contract_sha256": contract.sha256,
         "dagster/code_references": code_reference(contract.path, contract.file, check.line),
@@ -118,12 +136,42 @@ def check_result(
         else:
             if (table := rows.shown(check.shown)) is not None:
                 metadata["failed_rows_sample"] = table
-    is_warning = check.warns and verdict.evaluated
     return dg.AssetCheckResult(
         passed=verdict.passed,
         check_name=check.name,
         asset_key=asset_key(target.table),
-        severity=dg.AssetCheckSeverity.WARN if is_warning else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if check.warns else dg.AssetCheckSeverity.ERROR,
         description=_sentence(check, verdict),
         metadata=metadata,
+    )
+
+
+def with_open_failures(
+    result: dg.AssetCheckResult, window: Window | None, failures: OpenFailures
+) -> dg.AssetCheckResult:
+    """The result with the windows that still fail elsewhere: failed as long as there is one.
+
+    Dagster and its UI go by the newest result of a check, whichever window it is about.
+
+    Args:
+        result: What came out for ``window``.
+        window: The window it is about; None for the whole table.
+        failures: What was open before the run.
+    """
+    elsewhere = failures.outside(window)
+    found = dict(elsewhere.by_window)
+    if not result.passed:
+        own = window or WHOLE_TABLE
+        found[own] = OpenFailure(own, datetime.now(UTC), bool((result.metadata or {}).get(EVALUATED, True)))
+    metadata = OpenFailures(found, elsewhere.unsettled).metadata
+    if not metadata:
+        return result
+    description = result.description
+    if elsewhere.by_window:
+        description = f"{description} {elsewhere.description}"
+    return result._replace(
+        passed=result.passed and not elsewhere.by_window,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=description,
+        metadata={**(result.metadata or {}), **metadata},
     )

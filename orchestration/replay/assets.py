@@ -13,7 +13,7 @@ from orchestration.asset_specs import SUMMARY, asset_key
 from orchestration.automation.jobs import RETRAINING
 from orchestration.declarations import Declarations
 from orchestration.lakehouse import LakehouseResource
-from orchestration.learning.assets import TRAINING_POOL, Ground, checks_hold
+from orchestration.learning.assets import TRAINING_POOL, Ground
 from orchestration.learning.spec import ModelSpec
 from orchestration.pictures import as_markdown_image
 from orchestration.project import Project
@@ -74,19 +74,22 @@ def _asset(
     def replay(
         context: dg.AssetExecutionContext, lakehouse: dg.ResourceParam[LakehouseResource]
     ) -> dg.MaterializeResult[None]:
-        from orchestration.replay.fork import recorded_checks  # noqa: PLC0415
+        from orchestration.replay.fork import recorded_checks, recorded_tables  # noqa: PLC0415
         from orchestration.replay.report import make_report  # noqa: PLC0415
         from orchestration.replay.walk import Replayed, walk  # noqa: PLC0415
 
+        history = ground.checks.history(context.instance, context.run_id)
         inputs = ground.inputs(spec)
+        copied = [asset_key(table) for table in recorded_tables(spec, declarations)]
+        recorded = {*inputs, *ground.checks.blocking(copied)}
         replayed = Replayed(
             spec,
             declarations,
             ground.settings,
             lakehouse,
             ground.code(spec),
-            checks_hold(context.instance, inputs),
-            recorded_checks(context.instance, [key for key in inputs if key.asset_key != training_set]),
+            history.verdicts(inputs),
+            recorded_checks(history, [key for key in recorded if key.asset_key != training_set]),
         )
         walked = walk(replayed, assemble, context.log.info)
         report = make_report(walked)

@@ -10,6 +10,8 @@ from contextlib import closing
 import dagster as dg
 import duckdb
 
+from orchestration.dagster_ext import CheckHistory, CheckStatus
+from orchestration.dagster_ext.check_state import EVALUATED
 from orchestration.declarations import Declarations, Table
 from orchestration.lakehouse import LAKE, LakehouseResource, last_change, table_exists
 from orchestration.lakehouse.tables import relation
@@ -61,33 +63,32 @@ def _create(con: duckdb.DuckDBPyConnection, table: Table, rows: object) -> None:
 
 
 def recorded_checks(
-    instance: dg.DagsterInstance, checks: Iterable[dg.AssetCheckKey]
+    history: CheckHistory, checks: Iterable[dg.AssetCheckKey]
 ) -> list[dg.AssetCheckEvaluation]:
-    """How checks last came out, of those that were ever evaluated."""
-    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks))
+    """How checks stand for the data that is copied, of those that were ever evaluated."""
     evaluations = []
-    for key in sorted(found, key=str):
-        event = found[key].event
-        if event is not None and event.asset_check_evaluation is not None:
-            told = event.asset_check_evaluation
-            evaluations.append(
-                dg.AssetCheckEvaluation(
-                    asset_key=key.asset_key,
-                    check_name=key.name,
-                    passed=told.passed,
-                    metadata=told.metadata,
-                    severity=told.severity,
-                    description=told.description,
-                )
+    for key, state in history.states(sorted(checks, key=str)).items():
+        if state.settled is None:
+            continue
+        found = state.settled.evaluation
+        evaluations.append(
+            dg.AssetCheckEvaluation(
+                asset_key=key.asset_key,
+                check_name=key.name,
+                passed=state.status is CheckStatus.PASSED,
+                metadata={EVALUATED: state.status is not CheckStatus.NOT_EVALUATED},
+                severity=dg.AssetCheckSeverity.WARN
+                if state.status is CheckStatus.WARNED
+                else dg.AssetCheckSeverity.ERROR,
+                description=state.reason or found.description,
             )
+        )
     return evaluations
 
 
 def report_checks(instance: dg.DagsterInstance, evaluations: Sequence[dg.AssetCheckEvaluation]) -> None:
     """Let an instance know how checks came out elsewhere; one that it knows of already stays."""
-    known = instance.event_log_storage.get_latest_asset_check_execution_by_key(
-        [e.asset_check_key for e in evaluations]
-    )
+    known = CheckHistory(instance).last_results(e.asset_check_key for e in evaluations)
     for evaluation in evaluations:
-        if evaluation.asset_check_key not in known:
+        if not known[evaluation.asset_check_key]:
             instance.report_runless_asset_event(evaluation)

@@ -112,7 +112,7 @@ class Lane:
                 ground.checks, now, ground.code, who, _unsaid,
                 forced="age" if registry.champion(name) is not None else None,
             )  # fmt: skip
-        words, _ = decide(name, registry, who)
+        words, *_ = decide(name, registry, who)
         ground.log(f"{now:%Y-%m-%d} {self.plan.name}: {reason}: {words}")
         return judged[0]
 

@@ -1,15 +1,15 @@
 """One op a layer: its models and seeds as assets, its dbt tests as asset checks."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 
 from orchestration.asset_specs import POOL
+from orchestration.dagster_ext import GraphChecks
 from orchestration.declarations import Declarations, Layer
 from orchestration.settings import Clock, Settings
-from orchestration.transformation.gate import blocking_by_asset, refuse_failing_inputs
 from orchestration.transformation.resource import DbtResource
 from orchestration.transformation.selection import LayerConfig, build_args
 from orchestration.transformation.specs import asset_spec, check_specs, is_asset
@@ -21,7 +21,7 @@ def build_layer_assets(
     manifest: Mapping[str, Any],
     settings: Settings,
     clock: Clock,
-    gates: Sequence[dg.AssetCheckSpec] = (),
+    checks: GraphChecks | None = None,
 ) -> dg.AssetsDefinition:
     """The dbt assets of a layer, as ``@dbt_assets`` would define them.
 
@@ -33,12 +33,12 @@ def build_layer_assets(
         manifest: What ``load_manifest`` gave.
         settings: Where the project is.
         clock: Decides how far open-ended partitions reach.
-        gates: The checks of other layers; where a blocking one does not hold, nothing is built.
+        checks: The checks of the graph; nothing is built where a blocking one of another layer does not hold.
 
     Raises:
         DeclarationError: A dbt test belongs to no model or seed.
     """
-    blocking = blocking_by_asset(gates)
+    graph_checks = checks or GraphChecks()
     tables = [t for t in declarations.layer(layer) if is_asset(manifest, t.unique_id)]
 
     @dg.multi_asset(
@@ -53,7 +53,7 @@ def build_layer_assets(
         # Imports dagster-dbt.
         from orchestration.transformation.translator import LayerTranslator  # noqa: PLC0415
 
-        refuse_failing_inputs(context, blocking, config.ignore_failed_checks)
+        graph_checks.require_built_on_passing(context, is_ignored=config.ignore_failed_checks)
         started = time.monotonic()
         context.log.info(f"{layer}: building {len(context.selected_asset_keys)} tables")
         yield from dbt.cli(

@@ -22,6 +22,7 @@ from dagster_dbt.core.dbt_cli_event import DbtCoreCliEventMessage
 from dagster_dbt.dbt_manifest import validate_manifest
 
 from orchestration.declarations import Table, load_declarations
+from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import Window, run_window
 from orchestration.settings import Settings
 from orchestration.transformation.engine import Engine, LogLine, Measure, NodeResult
@@ -154,6 +155,7 @@ class DbtInvocation:
 
     def _run(self) -> Iterator[DagsterEvent]:
         self._has_started = True
+        LakehouseResource.from_settings(self._settings).prepare()
         nodes = self._nodes
         deadline = time.monotonic() + self._settings.lake_lock_timeout_seconds
         pause, attempt = _FIRST_PAUSE, 1

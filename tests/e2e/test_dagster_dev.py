@@ -38,7 +38,8 @@ def test_every_asset_shows_owner_group_kinds_description_freshness_and_checks(se
         assert node["groupName"] not in ("", "default"), name
         assert node["kinds"], name
         assert node["description"], name
-        assert node["internalFreshnessPolicy"], name
+        # Dagster measures policies on the wall clock; this project's data has a replay clock.
+        assert bool(node["internalFreshnessPolicy"]) == name.startswith("operations/"), name
     checks = {c["name"] for c in nodes["staged/stg_readings"]["assetChecksOrError"]["checks"]}
     assert "freshness" in checks
     assert len(checks) > 3

@@ -163,9 +163,9 @@ class Labels:
 class Watched:
     """One model as its triggers see it.
 
-    ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives a hash of
-    each thing that defines the model now; ``restated`` the partitions of a dataset version that are not as
-    they were, with their rows, or None where nobody can tell.
+    ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives each part
+    of what defines the model now, in the form of a recorded definition; ``restated`` the partitions of a
+    dataset version that are not as they were, with their rows, or None where nobody can tell.
     """
 
     model: str
@@ -173,7 +173,7 @@ class Watched:
     policy: Retrain
     labels: Labels
     labelled: float
-    definition: Callable[[], dict[str, str]]
+    definition: Callable[[Mapping[str, str] | None], dict[str, str]]
     restated: Callable[[duckdb.DuckDBPyConnection, Learnt], Sequence[tuple[str, int]] | None]
 
 
@@ -196,10 +196,10 @@ def gather(con: duckdb.DuckDBPyConnection, watched: Watched, held: Standing, now
         now: The platform's present instant.
     """
     policy, champion, latest = watched.policy, held.champion, held.latest
-    current = watched.definition()
     new_rows = watched.labels.count(con, latest.labels_until, now)
     found: list[Signal] = []
     if policy.definition:
+        current = watched.definition(champion.definition)
         found.append(signals.definition(champion.definition, current))
     if policy.restated:
         found.append(signals.restated(champion.dataset_version, watched.restated(con, champion)))
@@ -217,6 +217,6 @@ def gather(con: duckdb.DuckDBPyConnection, watched: Watched, held: Standing, now
     if policy.age is not None:
         found.append(signals.age(policy.age, latest.version, latest.trained_at, now))
     other = any(s.trigger == "restated" and s.state == "alarm" for s in found) or (
-        signals.definition(latest.definition, current).state == "alarm"
+        signals.definition(latest.definition, watched.definition(latest.definition)).state == "alarm"
     )
     return Evidence(champion.version, tuple(found), new_rows == 0 and not other)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from html import escape
 
-from orchestration.feature_store.discovery.facts import in_words
+from orchestration.declarations import in_words
 from orchestration.feature_store.discovery.profiles import Bar, FeatureProfile
 
 WIDTH, HEIGHT = 144, 32

@@ -5,10 +5,10 @@ What belongs here: plain facts, ready to be written as JSON. What does not: how 
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
-from orchestration.declarations import LAYERS, Declarations, DeclaredColumn, Table
+from orchestration.declarations import LAYERS, Declarations, DeclaredColumn, Table, in_words
 from orchestration.feature_store.discovery.profiles import FeatureProfile, ViewProfile
 from orchestration.feature_store.views import Catalog, Service, View
 
@@ -17,14 +17,27 @@ Age = Literal["fresh", "stale", "overdue", "unknown"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How a check came out when it was last evaluated; a check that ``warns`` stops nothing."""
+    """How a check stands for the data that is there now; one that ``warns`` stops nothing.
+
+    ``measured`` and ``at`` are of its last result; ``evaluated`` is false while no result is of that data.
+    """
 
     name: str
     dimension: str
     warns: bool
     passed: bool
     measured: float | None
-    at: datetime
+    at: datetime | None
+    evaluated: bool = True
+
+    @property
+    def outcome(self) -> str:
+        """``passed``, ``warned``, ``failed`` or ``not evaluated``."""
+        if self.passed:
+            return "passed"
+        if self.warns:
+            return "warned"
+        return "failed" if self.evaluated else "not evaluated"
 
 
 @dataclass(frozen=True)
@@ -92,17 +105,25 @@ class ViewFacts:
     @property
     def passed(self) -> int:
         """How many checks have passed."""
-        return sum(check.passed for check in self.checks)
+        return self._count("passed")
 
     @property
     def warned(self) -> int:
         """How many checks have not, and stop nothing."""
-        return sum(not check.passed and check.warns for check in self.checks)
+        return self._count("warned")
 
     @property
     def failed(self) -> int:
         """How many checks have not, and stop what is downstream."""
-        return sum(not check.passed and not check.warns for check in self.checks)
+        return self._count("failed")
+
+    @property
+    def not_evaluated(self) -> int:
+        """How many checks have no result of the data that is there now, and stop what is downstream."""
+        return self._count("not evaluated")
+
+    def _count(self, outcome: str) -> int:
+        return sum(check.outcome == outcome for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -154,16 +175,6 @@ class Facts:
                 if view.name in views
             ),
         )
-
-
-def in_words(span: timedelta) -> str:
-    """A length of time in its largest whole unit: ``6 hours``, ``28 days``."""
-    seconds = int(span.total_seconds())
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1)):
-        if seconds >= size and (seconds % size == 0 or seconds >= 3 * size):
-            count = round(seconds / size)
-            return f"{count} {unit}{'' if count == 1 else 's'}"
-    return "0 seconds"
 
 
 def gather(

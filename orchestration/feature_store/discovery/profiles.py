@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import duckdb
 
-from orchestration.declarations import DeclaredColumn
+from orchestration.declarations import DeclaredColumn, canonical, list_element
 from orchestration.feature_store.views import View
 from orchestration.lakehouse.tables import describe_table, relation
 from orchestration.sql import identifier
 
-Shape = Literal["numbers", "instants", "booleans", "categories", "hidden"]
+Shape = Literal["numbers", "instants", "booleans", "categories", "lists", "hidden"]
 
 BINS = 24
 MAX_CATEGORIES = 200
@@ -85,6 +85,8 @@ def shape_of(column: DeclaredColumn) -> Shape:
     base = column.data_type.split("(")[0].strip().lower()
     if column.is_classified:
         return "hidden"
+    if list_element(canonical(column.data_type)) is not None:
+        return "lists"
     if base == "boolean":
         return "booleans"
     if base in _WHOLE or base in _FRACTIONS:
@@ -167,6 +169,8 @@ def _counted_here(column: DeclaredColumn, values: Any) -> FeatureProfile:
     if shape == "hidden" or not count:
         return FeatureProfile(shape, nulls)
     values = values.drop_null()
+    if shape == "lists":
+        return FeatureProfile(shape, nulls, len({str(value) for value in values.to_pylist()}))
     if shape in ("booleans", "categories"):
         pairs = pc.value_counts(values).to_pylist()
         counted = {
@@ -245,6 +249,8 @@ def _feature(
         true = facts["true"] / values
         return FeatureProfile(shape, nulls, bars=(Bar("true", true), Bar("false", 1 - true)))
     distinct = min(facts["distinct"], values)
+    if shape == "lists":
+        return FeatureProfile(shape, nulls, distinct)
     if shape == "categories":
         # Counted where that was cheap; an estimate may be above the count.
         bars = () if counted is None else tuple(_most_frequent(counted, values))

@@ -13,7 +13,14 @@ from rich.text import Text
 from orchestration.feature_store.discovery import drawing
 from orchestration.feature_store.discovery.facts import Facts, ViewFacts
 
-_STYLES = {"passed": "green", "warned": "yellow", "failed": "red", "stale": "yellow", "overdue": "red"}
+_STYLES = {
+    "passed": "green",
+    "warned": "yellow",
+    "failed": "red",
+    "not evaluated": "red",
+    "stale": "yellow",
+    "overdue": "red",
+}
 
 
 def list_features(facts: Facts, words: Sequence[str]) -> Table:
@@ -66,7 +73,12 @@ def _facts(view: ViewFacts) -> Table:
     checks = Text.assemble(
         *[
             (f"{count} {word}  ", _STYLES[word])
-            for word, count in (("passed", view.passed), ("warned", view.warned), ("failed", view.failed))
+            for word, count in (
+                ("passed", view.passed),
+                ("warned", view.warned),
+                ("failed", view.failed),
+                ("not evaluated", view.not_evaluated),
+            )
             if count
         ]
     )
@@ -93,7 +105,7 @@ def _checks(view: ViewFacts) -> list[Text]:
     """The checks that do not hold."""
     return [
         Text.assemble(
-            ("warned " if check.warns else "failed ", _STYLES["warned" if check.warns else "failed"]),
+            (f"{check.outcome} ", _STYLES[check.outcome]),
             f"{check.name}: measured {drawing.number(check.measured)}",
         )
         for check in view.checks
@@ -103,5 +115,5 @@ def _checks(view: ViewFacts) -> list[Text]:
 
 def terminal() -> Console:
     """Where it is written: cut at the terminal's width, or long lines into a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=200)
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=200)

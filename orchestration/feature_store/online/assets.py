@@ -12,13 +12,14 @@ import dagster as dg
 from pydantic import Field
 
 from orchestration.asset_specs import asset_key
+from orchestration.dagster_ext import GraphChecks
 from orchestration.declarations import DeclarationError, Declarations, Table
 from orchestration.feature_store.online.due_sensor import NEXT_DUE
 from orchestration.feature_store.online.encoding import Layout, UnsupportedTypeError
 from orchestration.feature_store.online.keys import EntityKeys
 from orchestration.feature_store.online.opening import open_online_store, store_kind
-from orchestration.feature_store.views import View, build_catalog
-from orchestration.lakehouse import LakehouseResource
+from orchestration.feature_store.views import Catalog, View, build_catalog
+from orchestration.lakehouse import LakehouseResource, current_snapshot
 from orchestration.settings import Clock, Settings
 
 GROUP = "serving"
@@ -66,33 +67,51 @@ def online_key(view: View) -> dg.AssetKey:
     return dg.AssetKey([ONLINE_STORE, view.name])
 
 
+def check_online_types(declarations: Declarations, catalog: Catalog) -> None:
+    """Refuse online views that the online store cannot hold.
+
+    Raises:
+        DeclarationError: A view has a key or feature of such a type.
+    """
+    faults: list[str] = []
+    for table in declarations.feature_views:
+        view = catalog.view(table.name)
+        for check in (Layout, EntityKeys) if view.online else ():
+            try:
+                check(view)
+            except UnsupportedTypeError as fault:
+                faults.append(f"{table.file}: models.{table.name}.{fault}")
+    if faults:
+        raise DeclarationError(faults)
+
+
 def build_online_assets(
-    declarations: Declarations, settings: Settings, clock: Clock
+    declarations: Declarations, settings: Settings, clock: Clock, checks: GraphChecks | None = None
 ) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
     """The asset of each online view, and the check of each.
+
+    Args:
+        declarations: What the dbt project declares.
+        settings: Where the store is.
+        clock: Up to when rows count as known.
+        checks: The checks of the graph; a view whose blocking checks do not hold is not published.
 
     Raises:
         DeclarationError: A view has a key or feature of a type that the online store cannot hold.
     """
     catalog = build_catalog(declarations)
+    check_online_types(declarations, catalog)
     tables = [table for table in declarations.feature_views if catalog.view(table.name).online]
-    faults: list[str] = []
-    for table in tables:
-        for check in (Layout, EntityKeys):
-            try:
-                check(catalog.view(table.name))
-            except UnsupportedTypeError as fault:
-                faults.append(f"{table.file}: models.{table.name}.{fault}")
-    if faults:
-        raise DeclarationError(faults)
     views = [(table, catalog.view(table.name)) for table in tables]
     return (
-        [_asset(table, view, settings, clock) for table, view in views],
+        [_asset(table, view, settings, clock, checks or GraphChecks()) for table, view in views],
         [_check(view, settings) for _, view in views],
     )
 
 
-def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.AssetsDefinition:
+def _asset(
+    table: Table, view: View, settings: Settings, clock: Clock, checks: GraphChecks
+) -> dg.AssetsDefinition:
     kind = store_kind(settings)
 
     @dg.asset(
@@ -121,8 +140,10 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
 
         now = config.instant(clock)
         full = config.rebuild or config.as_of is not None
+        newest = checks.pinned(context, lambda: _newest_snapshot(lakehouse))
+        snapshot = newest if config.snapshot is None else config.snapshot
         with closing(open_online_store(settings)) as store:
-            done = materialize(lakehouse, store, view, now, full=full, snapshot=config.snapshot)
+            done = materialize(lakehouse, store, view, now, full=full, snapshot=snapshot)
             size = store.size(view.name)
         told: Metadata = {}
         if done.written or done.deleted:
@@ -151,6 +172,11 @@ def _asset(table: Table, view: View, settings: Settings, clock: Clock) -> dg.Ass
         )
 
     return online_values
+
+
+def _newest_snapshot(lakehouse: LakehouseResource) -> int:
+    with lakehouse.reader() as con:
+        return current_snapshot(con)
 
 
 def _due(at: datetime | None) -> dict[str, dg.MetadataValue]:

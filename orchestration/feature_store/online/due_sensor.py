@@ -4,10 +4,12 @@ What belongs here: when. What does not: which rows lie ahead, which each materia
 (``materialization``).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
+from orchestration.dagster_ext import CheckState, GraphChecks
+from orchestration.dagster_ext.check_gate import counted
 from orchestration.settings import Clock, Settings
 
 NEXT_DUE = "next_due"
@@ -16,21 +18,40 @@ INTERVAL_SECONDS = 60
 
 
 def due_request(
-    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey], clock: Clock
-) -> dg.RunRequest | None:
-    """One run of all assets that have a row due; None if none has. It is asked for once."""
+    instance: dg.DagsterInstance,
+    keys: Sequence[dg.AssetKey],
+    clock: Clock,
+    not_holding: Callable[[dg.AssetKey], Sequence[CheckState]] = lambda _: (),
+) -> dg.RunRequest | dg.SkipReason:
+    """One run of all assets that have a row due and may be published. It is requested once.
+
+    Args:
+        instance: Where materializations are recorded.
+        keys: The assets.
+        clock: The platform's.
+        not_holding: The blocking checks on an asset's inputs that do not hold.
+    """
     due: list[dg.AssetKey] = []
     told: list[str] = []
+    withheld: list[str] = []
     for key in keys:
         event = instance.get_latest_materialization_event(key)
         found = None if event is None else event.asset_materialization
         at = None if found is None else found.metadata.get(NEXT_DUE)
         if event is None or not isinstance(at, dg.TimestampMetadataValue):
             continue
-        if at.value <= clock.now().timestamp():
+        if at.value > clock.now().timestamp():
+            continue
+        if faults := not_holding(key):
+            withheld.append(f"{key.to_user_string()}: {counted(faults)}")
+        else:
             due.append(key)
             told.append(f"{key.to_user_string()} {event.timestamp}")
-    return dg.RunRequest(run_key="; ".join(told), asset_selection=due) if due else None
+    if due:
+        return dg.RunRequest(run_key="; ".join(told), asset_selection=due)
+    if withheld:
+        return dg.SkipReason(f"withheld, as blocking checks do not hold: {'; '.join(withheld)}")
+    return dg.SkipReason("no row is due")
 
 
 def build_due_sensor(
@@ -38,8 +59,10 @@ def build_due_sensor(
     settings: Settings,
     clock: Clock,
     default_status: dg.DefaultSensorStatus,
+    checks: GraphChecks,
 ) -> dg.SensorDefinition:
     """The sensor over all online stores."""
+    inputs = {key: asset.asset_deps[key] for asset in assets for key in asset.keys}
     keys = sorted((key for asset in assets for key in asset.keys), key=lambda key: key.to_user_string())
 
     @dg.sensor(
@@ -50,6 +73,8 @@ def build_due_sensor(
         default_status=default_status,
     )
     def online_rows_due(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        yield due_request(context.instance, keys, clock) or dg.SkipReason("no row is due")
+        yield due_request(
+            context.instance, keys, clock, lambda key: checks.not_holding(context.instance, inputs[key])
+        )
 
     return online_rows_due

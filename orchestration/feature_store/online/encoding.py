@@ -1,8 +1,8 @@
 """How a feature row becomes one value, and how a value becomes features again.
 
 A value is ``schema`` (8 bytes, from ``View.schema_hash``), the row's timestamp (microseconds since 1970 in
-UTC), one bit a feature that says it is null, a slot of fixed size for each feature, and the bytes of the
-texts and blobs one after the other; the slot of one of these holds where its bytes end. All numbers are
+UTC), one bit a feature that says it is null, a slot of fixed size for each feature, and the bytes of texts,
+blobs and lists one after the other; the slot of one of these holds where its bytes end. All numbers are
 little-endian. What belongs here: layouts and decoding, which servers do all day. What does not: encoding,
 which works on columns (``packing``), and keys (``keys``).
 """
@@ -15,7 +15,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from orchestration.declarations import DeclaredColumn, canonical, decimal_shape
+from orchestration.declarations import DeclaredColumn, canonical, decimal_shape, list_element
+from orchestration.feature_store.online.lists import list_decoder
 from orchestration.feature_store.views import View
 
 Pair = tuple[bytes, bytes]
@@ -87,13 +88,15 @@ class Kind:
 
     ``code`` is the slot's ``struct`` code; ``held_as`` the type that DuckDB casts to before a column is
     packed, None for its own; ``convert`` makes a Python value of what ``struct`` gives, None where that is
-    one already; ``is_variable`` values have their bytes after the slots.
+    one already; ``is_variable`` values have their bytes after the slots; ``element`` is how the elements of
+    a list are stored.
     """
 
     code: str
     held_as: str | None = None
     convert: Callable[[Any], Any] | None = None
     is_variable: bool = False
+    element: "Kind | None" = None
 
 
 _KINDS = {
@@ -129,17 +132,28 @@ def kind_of(column: DeclaredColumn) -> Kind:
     Raises:
         UnsupportedTypeError: Its type is none that the online store can hold.
     """
-    data_type = canonical(column.data_type)
+    kind = _kind(canonical(column.data_type))
+    if kind is None:
+        raise UnsupportedTypeError(
+            f"columns.{column.name}.data_type: found {column.data_type!r}, "
+            f"expected one that the online store can hold: {', '.join(SUPPORTED)}, or a list of these"
+        )
+    return kind
+
+
+def _kind(data_type: str) -> Kind | None:
+    element_type = list_element(data_type)
+    if element_type is not None:
+        element = _kind(element_type)
+        if element is None:
+            return None
+        held_as = f"{element.held_as or element_type}[]"
+        return Kind("I", held_as, list_decoder(element), is_variable=True, element=element)
     shape = decimal_shape(data_type)
     if shape is not None:
         width, scale = shape
         return Kind("q", None, _decimal(scale)) if width <= 18 else Kind("16s", None, _wide_decimal(scale))
-    if data_type not in _KINDS:
-        raise UnsupportedTypeError(
-            f"columns.{column.name}.data_type: found {column.data_type!r}, "
-            f"expected one that the online store can hold: {', '.join(SUPPORTED)}"
-        )
-    return _KINDS[data_type]
+    return _KINDS.get(data_type)
 
 
 @dataclass(frozen=True)
@@ -241,7 +255,7 @@ class Layout:
         parts = [v[size + a : size + b] for v, a, b in zip(values, starts, slots, strict=True)]
         if kind.convert is bytes.decode:
             return list(map(bytes.decode, parts))
-        # An empty part is a null: neither a number nor a UUID is empty.
+        # An empty part is a null: no number, UUID or list is empty.
         convert = kind.convert
         return list(parts) if convert is None else [convert(part) if part else None for part in parts]
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
+from numbers import Integral, Real
 from typing import Any, SupportsIndex
 from uuid import UUID
 
@@ -50,11 +51,27 @@ def _boolean(value: object) -> str:
     return "1" if value else "0"
 
 
+def whole_number(value: Any) -> Any:
+    """A float that is whole as an integer, as pandas has integers in a column with nulls; else the value.
+
+    Above 2**53 a float may be another number than was meant, and stays what it is.
+    """
+    if (
+        type(value) is not int
+        and isinstance(value, Real)
+        and not isinstance(value, Integral)
+        and abs(value) <= 2**53
+    ):
+        number = int(value)
+        return number if number == value else value
+    return value
+
+
 def _integer(low: int, high: int) -> Callable[[Any], str]:
     def text(value: SupportsIndex) -> str:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(value)
+        number = operator.index(whole_number(value))
         if not low <= number <= high:
             raise ValueError
         return str(number)

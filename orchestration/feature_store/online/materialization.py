@@ -20,7 +20,7 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from orchestration.declarations import canonical
+from orchestration.declarations import innermost
 from orchestration.feature_store.online.encoding import from_micros, micros
 from orchestration.feature_store.online.keys import shortened
 from orchestration.feature_store.online.packing import Packed, Packer
@@ -168,7 +168,7 @@ def greatest_first(view: View) -> str:
     """The order among rows of one entity and one timestamp."""
     names = [identifier(feature.name) for feature in view.features]
     signs = [
-        n for n, f in zip(names, view.features, strict=True) if canonical(f.data_type) in _WITH_TWO_ZEROS
+        n for n, f in zip(names, view.features, strict=True) if innermost(f.data_type) in _WITH_TWO_ZEROS
     ]
     # Ordered by a bare column, DuckDB makes -0.0 of it 0.0.
     order = [f"case when {name} is not null then {name} end desc nulls last" for name in names]
@@ -184,7 +184,7 @@ def _difference(view: View, one: str, other: str) -> str:
     """A query for the rows of one relation that another has not, as often as it has more of them."""
     names = _columns(view)
     floats = [
-        (identifier(f.name), f.data_type) for f in view.features if canonical(f.data_type) in _WITH_TWO_ZEROS
+        (identifier(f.name), f.data_type) for f in view.features if innermost(f.data_type) in _WITH_TWO_ZEROS
     ]
     # As numbers, DuckDB would take -0.0 for 0.0 and give out one of them.
     texts = "".join(f", {name}::varchar as {name}" for name, _ in floats)

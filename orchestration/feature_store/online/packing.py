@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from orchestration.declarations import canonical
 from orchestration.feature_store.online.encoding import Kind, Layout, Pair
 from orchestration.feature_store.online.keys import MAX_KEY_BYTES, EntityKeys, shortened
+from orchestration.feature_store.online.lists import COUNT
 from orchestration.feature_store.views import View
 from orchestration.sql import identifier
 
@@ -50,7 +51,7 @@ def _fixed(array: Any, kind: Kind) -> NDArray[Any]:
 
 
 def _bounds(array: Any) -> NDArray[np.int32]:
-    """Where the bytes of each text or blob of an Arrow array begin, and where the last one's end."""
+    """Where each text, blob or list of an Arrow array begins, and where the last one ends."""
     return np.frombuffer(array.buffers()[1], "<i4", len(array) + 1, 4 * array.offset)
 
 
@@ -80,6 +81,63 @@ def _joined(array: Any) -> _Joined:
     """The bytes of the texts or blobs of an Arrow array; none for a null."""
     data = array.buffers()[2]
     return _Joined(b"" if data is None else data.to_pybytes(), _bounds(array))
+
+
+@dataclass(frozen=True)
+class _Elements:
+    """The elements of all lists of a column, one after the other.
+
+    Attributes:
+        content: Their bytes.
+        bounds: Where each begins, and where the last one ends.
+        is_null: Which of them are null; None for none.
+        is_variable: Whether they differ in size.
+    """
+
+    content: bytes
+    bounds: NDArray[Any]
+    is_null: NDArray[np.bool_] | None
+    is_variable: bool
+
+    def list_bytes(self, first: int, end: int) -> bytes:
+        """The list of the elements from ``first`` to before ``end``."""
+        count = end - first
+        if self.is_null is None:
+            nulls = bytes((count + 7) // 8)
+        else:
+            nulls = np.packbits(self.is_null[first:end], bitorder="little").tobytes()
+        begin = self.bounds[first]
+        ends = (self.bounds[first + 1 : end + 1] - begin).astype("<u4").tobytes() if self.is_variable else b""
+        return b"".join((COUNT.pack(count), nulls, ends, self.content[begin : self.bounds[end]]))
+
+
+def _elements(array: Any, kind: Kind) -> _Elements:
+    """The elements of the lists of an Arrow array."""
+    elements, element = array.values, kind.element
+    assert element is not None
+    is_null = _is_null(elements)
+    if element.is_variable:
+        joined = _joined(_variable(elements, element))
+        return _Elements(joined.content, joined.bounds, is_null, is_variable=True)
+    fixed = _fixed(elements, element)
+    if is_null is not None:
+        fixed = fixed.copy()
+        fixed[is_null] = np.zeros(1, fixed.dtype)[0]
+    bounds = np.arange(len(fixed) + 1, dtype=np.int64) * fixed.itemsize
+    return _Elements(fixed.tobytes(), bounds, is_null, is_variable=False)
+
+
+def _variable(array: Any, kind: Kind) -> Any:
+    """Texts, blobs or lists as an Arrow array of bytes; no bytes for a null."""
+    if kind.element is None:
+        return array.view(pa.binary())
+    elements, bounds, is_null = _elements(array, kind), _bounds(array).tolist(), _is_null(array)
+    items = [elements.list_bytes(first, end) for first, end in pairwise(bounds)]
+    if is_null is not None:
+        items = [b"" if null else item for item, null in zip(items, is_null.tolist(), strict=True)]
+    ends = np.cumsum([0, *map(len, items)]).astype("<i4")
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(b"".join(items))]
+    return pa.Array.from_buffers(pa.binary(), len(items), buffers)
 
 
 def _rejoined(items: Sequence[bytes]) -> _Joined:
@@ -158,8 +216,9 @@ class Packer:
         for n, (column, kind) in enumerate(zip(columns, self.layout.kinds, strict=True)):
             is_null = _is_null(column)
             if kind.is_variable:
-                parts.append(column.view(pa.binary()))
-                ends = ends + np.diff(_bounds(column)).astype("<u4")
+                part = _variable(column, kind)
+                parts.append(part)
+                ends = ends + np.diff(_bounds(part)).astype("<u4")
                 head[f"f{n}"] = ends
             else:
                 head[f"f{n}"] = _fixed(column, kind)

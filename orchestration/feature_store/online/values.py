@@ -16,6 +16,8 @@ def _text(value: Any) -> str:
     match value:
         case None:
             return "null"
+        case list() | tuple():
+            return f"[{', '.join(map(_text, value))}]"
         case bytes():
             return f"unhex('{value.hex()}')"
         case datetime() | date() | time():

@@ -39,6 +39,8 @@ class Comparison:
 
 def same(one: Any, other: Any) -> bool:
     """Whether two values are one: NaN equals itself, and zeros differ by their sign."""
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):  # DuckDB's arrays are tuples
+        return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float) and isinstance(other, float):
         return (one == other and math.copysign(1, one) == math.copysign(1, other)) or (
             math.isnan(one) and math.isnan(other)

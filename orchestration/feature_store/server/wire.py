@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from orchestration.declarations import DeclaredColumn
+from orchestration.declarations import DeclaredColumn, canonical, innermost, list_element
 from orchestration.feature_store.online.encoding import NOT_STORED, from_micros
 from orchestration.feature_store.online.reading import Status
 from orchestration.feature_store.server.refusal import Refusal
@@ -251,6 +251,19 @@ def _default(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no form in Feast's JSON")
 
 
+def _converter(data_type: str, of_type: Mapping[str, Callable[[Any], Any]]) -> Callable[[Any], Any] | None:
+    """What converts a value of a type, in a list each element; None where values are right as they are."""
+    found = of_type.get(_base_type(innermost(data_type)))
+    element = list_element(canonical(data_type))
+    while found is not None and element is not None:
+        found, element = partial(_each, found), list_element(element)
+    return found
+
+
+def _each(convert: Callable[[Any], Any], value: Any) -> Any:
+    return list(map(convert, value)) if isinstance(value, list) else value
+
+
 class Plans:
     """From what callers ask for to plans."""
 
@@ -319,7 +332,7 @@ def parsed_columns(entities: Mapping[str, list[Any]], types: Mapping[str, str]) 
     """
     found = {}
     for name, column in entities.items():
-        parse = _PARSE.get(_base_type(types[name]))
+        parse = _converter(types[name], _PARSE)
         found[name] = column if parse is None else _parsed(name, column, parse)
     return found
 
@@ -363,10 +376,10 @@ def _plan(features: tuple[str, ...] | str, wanted: Sequence[Wanted], service: Se
         features=features,
         views=frozenset(feature.role.view.name for feature in wanted),
         required=frozenset(types),
-        parse={n: _PARSE[_base_type(t)] for n, t in types.items() if _base_type(t) in _PARSE},
+        parse={n: parse for n, t in types.items() if (parse := _converter(t, _PARSE)) is not None},
         count=len(labels),
         spans=tuple(_spans(labels)),
-        write={n: _WRITE[_base_type(t)] for n, t in enumerate(written) if _base_type(t) in _WRITE},
+        write={n: write for n, t in enumerate(written) if (write := _converter(t, _WRITE)) is not None},
     )
 
 

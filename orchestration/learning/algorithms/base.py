@@ -66,9 +66,14 @@ class Fitting:
 
 @dataclass(frozen=True)
 class Algorithm:
-    """An algorithm by name; ``file`` is what its text is called in an artifact."""
+    """An algorithm by name; ``file`` is what its text is called in an artifact.
+
+    ``version`` is raised when the same rows and parameters give another model: it is part of the definition
+    of every model that the algorithm trains.
+    """
 
     name: str
     file: str
     fit: Callable[[Rows, Rows, Fitting], tuple[Fitted, LearningCurve]]
     load: Callable[[str], Fitted]
+    version: int = 1

@@ -4,16 +4,17 @@ What belongs here: assets and their metadata. What does not: how a version is ma
 imported when one is.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from orchestration.asset_specs import asset_key, declared_schema
+from orchestration.dagster_ext import GraphChecks
 from orchestration.declarations import Declarations, Table
 from orchestration.lakehouse import LakehouseResource
-from orchestration.learning.datasets.circumstances import built_window, cutoff_of, settled_check_outcomes
+from orchestration.learning.datasets.circumstances import built_window, check_outcomes, cutoff_of
 from orchestration.learning.datasets.recipe import Compile, read_recipe
 from orchestration.learning.datasets.store import DatasetStore
 from orchestration.settings import Clock, Settings
@@ -36,7 +37,7 @@ def build_dataset_asset(
     settings: Settings,
     clock: Clock,
     compile_models: Compile,
-    all_checks: Sequence[dg.AssetCheckSpec],
+    checks: GraphChecks,
 ) -> dg.AssetsDefinition:
     """The asset of a training set that makes its versions.
 
@@ -48,10 +49,9 @@ def build_dataset_asset(
         settings: Where versions are kept.
         clock: Up to when labels count, where a training set does not tell.
         compile_models: Gives the SQL of models: unique ids and the cut-off in, SQL by unique id out.
-        all_checks: Those of the whole graph.
+        checks: The checks of the graph.
     """
     training_set, store = asset_key(table), DatasetStore(settings.datasets_dir)
-    checks = [spec for spec in all_checks if spec.asset_key == training_set]
 
     @dg.asset(
         key=dataset_key(table.name),
@@ -73,14 +73,15 @@ def build_dataset_asset(
     ) -> dg.MaterializeResult[None]:
         from orchestration.learning.datasets.building import Told, build  # noqa: PLC0415 - imports Arrow
 
+        checks.require_publishable(context)
         recipe = read_recipe(declarations, manifest, table)
+        specs = checks.specs(training_set)
+        results = checks.history(context.instance).last_results(spec.key for spec in specs)
         told = Told(
             run_id=context.run_id,
             cutoff=cutoff_of(context.instance, training_set) or clock.now(),
             variables=variables,
-            checks=settled_check_outcomes(
-                context.instance, training_set, checks, context.run_id, settings.lake_lock_timeout_seconds
-            ),
+            checks=check_outcomes(results, specs),
             window=partial(
                 built_window, context.instance, training_set, recipe.partition, recipe.window_column
             ),

@@ -4,11 +4,13 @@ What belongs here: that decision. What does not: who uses a version (they tell),
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from orchestration.learning.datasets.manifest import DatasetError, Manifest, last_built
 from orchestration.learning.datasets.store import DatasetStore, UsedBy
+
+READ = "in use: a process reads it"
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ def judge(
             reason = "latest" if place == 0 else f"one of the newest {keep}"
         elif older_than is not None and now - built < older_than:
             reason = f"younger than {older_than}"
+        elif store.is_read(dataset, version):
+            reason = READ
         found.append(Kept(manifest, built, reason))
     return found
 
@@ -86,10 +90,12 @@ def collect(
         return judge(store, dataset, used_by, now, keep=keep, older_than=older_than)
     with store.writing(dataset):
         judged = judge(store, dataset, used_by, now, keep=keep, older_than=older_than)
-        for one in judged:
-            if one.reason is None:
-                store.remove(dataset, one.manifest.version)
-    return judged
+        return [
+            replace(one, reason=READ)
+            if one.reason is None and not store.remove_unread(dataset, one.manifest.version)
+            else one
+            for one in judged
+        ]
 
 
 def needed_snapshots(store: DatasetStore) -> set[int]:
@@ -98,8 +104,4 @@ def needed_snapshots(store: DatasetStore) -> set[int]:
     Raises:
         DatasetError: A manifest cannot be read: nothing may be expired then.
     """
-    return {
-        store.manifest(name, version).built.lake.snapshot
-        for name in store.names()
-        for version in store.versions(name)
-    }
+    return {manifest.built.lake.snapshot for name in store.names() for manifest in store.manifests(name)}

@@ -8,14 +8,16 @@
 An epoch is one order of all rows of its splits. Row groups are permuted by seed and epoch and laid end to
 end; reader ``r`` of ``n`` (ranks times their workers) has the rows from ``r * rows // n`` up to
 ``(r + 1) * rows // n`` of that line, so that readers differ by one row at most and each row has one reader.
-A reader goes through its part in windows of about ``shuffle_rows`` rows and permutes the rows of each. What
-comes at a position follows from seed, epoch, reader and readers alone: not from the size of batches, nor
-from where a reader has begun. Memory is that of a window.
+A reader goes through its part in windows of about ``shuffle_rows`` rows, which end with a row group, and
+permutes the rows of each. What comes at a position follows from seed, epoch, reader and readers alone: not
+from the size of batches, nor from where a reader has begun. While the batches of a window are given, a thread
+reads the next one: memory is that of two windows.
 
 What belongs here: that order. What does not: turning rows into tensors, or any library that does.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +61,7 @@ class Loader:
         version: DatasetVersion,
         *,
         split: str | Sequence[str] = "train",
-        columns: Iterable[str] | None = None,
+        columns: str | Iterable[str] | None = None,
         batch_size: int = 1024,
         seed: int = 0,
         shuffle: bool = True,
@@ -75,11 +77,11 @@ class Loader:
         Args:
             version: The version.
             split: One split, or several.
-            columns: The columns, in the order in which they come; all when None.
+            columns: One column, or several in the order in which they come; all when None.
             batch_size: Rows of a batch; the last one of an epoch may have fewer.
             seed: Of the permutations.
             shuffle: Without it rows come in the version's order.
-            shuffle_rows: About how many rows are permuted, and in memory, at a time.
+            shuffle_rows: About how many rows are permuted at a time; twice as many are in memory.
             rank: Which of the processes that train this is.
             world_size: How many train.
             worker: Which of the processes that load for it this is.
@@ -90,13 +92,11 @@ class Loader:
             DatasetError: There is no such split, column, rank or worker, or a size is not positive.
         """
         for name, value in (("batch_size", batch_size), ("shuffle_rows", shuffle_rows)):
-            if value < 1:
-                raise DatasetError(f"{name}: found {value}, expected 1 or more")
+            whole_number(name, value, least=1)
         for name, value, count in (("rank", rank, world_size), ("worker", worker, workers)):
             if not 0 <= value < count:
                 raise DatasetError(f"{name}: found {value} of {count}, expected 0 to {count - 1}")
-        if seed < 0:
-            raise DatasetError(f"seed: found {seed}, expected 0 or more")
+        whole_number("seed", seed)
         self.version = version
         self.columns = version.columns(columns)
         self.batch_size = batch_size
@@ -106,6 +106,7 @@ class Loader:
         self._reader, self._readers = rank * workers + worker, world_size * workers
         self._check = check
         self._epoch = self._position = 0
+        self._footers: dict[str, Any] = {}
 
     def __len__(self) -> int:
         """Rows of an epoch that this reader gives."""
@@ -113,13 +114,13 @@ class Loader:
         return (self._reader + 1) * total // self._readers - self._reader * total // self._readers
 
     def epoch(self, number: int) -> Iterator[Any]:
-        """The batches of an epoch from its first row on.
+        """The batches of an epoch from its first row on; each iterator keeps to its own epoch.
 
         Raises:
-            DatasetError: A file is missing or damaged.
+            DatasetError: The number is negative, or a file is missing or damaged.
         """
-        self._epoch, self._position = number, 0
-        return iter(self)
+        self._epoch, self._position = whole_number("epoch", number), 0
+        return self._given(number, 0)
 
     def __iter__(self) -> Iterator[Any]:
         """The batches that are left of the epoch it stands in.
@@ -127,9 +128,17 @@ class Loader:
         Raises:
             DatasetError: A file is missing or damaged.
         """
-        epoch = self._epoch
-        for batch in self._batches(epoch, self._position):
-            self._position += batch.num_rows
+        return self._given(self._epoch, self._position)
+
+    @property
+    def batches(self) -> int:
+        """Batches of an epoch that this reader gives."""
+        return -(-len(self) // self.batch_size)
+
+    def _given(self, epoch: int, position: int) -> Iterator[Any]:
+        for batch in self._batches(epoch, position):
+            position += batch.num_rows
+            self._epoch, self._position = epoch, position
             yield batch
         self._epoch, self._position = epoch + 1, 0
 
@@ -141,12 +150,15 @@ class Loader:
         """Go on from where another loader of the same rows stood; batches may have another size.
 
         Raises:
-            DatasetError: The state is of another version, part or order of rows.
+            DatasetError: The state is of another version, part or order of rows, or names no row of it.
         """
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise DatasetError(f"state: {name}: found {state.get(name)!r}, expected {value!r}")
-        self._epoch, self._position = int(state["epoch"]), int(state["position"])
+        self._epoch, self._position = (
+            whole_number("state: epoch", state.get("epoch")),
+            whole_number("state: position", state.get("position"), most=len(self)),
+        )
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -187,37 +199,97 @@ class Loader:
 
     def _batches(self, epoch: int, position: int) -> Iterator[Any]:
         """The batches of an epoch from a position of this reader on."""
-        held: list[Any] = []  # rows that are not a batch yet
-        count = at = 0
+        rest: list[Any] = []  # rows that are not a batch yet, fewer than a batch
+        missing = self.batch_size
+        for window in self._loaded(epoch, position):
+            start = 0
+            if rest:
+                start = min(missing, window.num_rows)
+                rest.append(window.slice(0, start))
+                missing -= start
+                if missing:
+                    continue
+                yield _joined(rest)
+                rest, missing = [], self.batch_size
+            while window.num_rows - start >= self.batch_size:
+                yield window.slice(start, self.batch_size)
+                start += self.batch_size
+            if start < window.num_rows:
+                rest, missing = [window.slice(start)], self.batch_size - (window.num_rows - start)
+            del window  # Before the next one is read: a slice holds the whole.
+            rest = [_joined(rest)] if rest else []
+        if rest:
+            yield _joined(rest)
+
+    def _loaded(self, epoch: int, position: int) -> Iterator[Any]:
+        """The rows of each window from a position on, a record batch each, read one ahead."""
+        todo = self._unread(epoch, position)
+        with ThreadPoolExecutor(1, "groundwork-loader") as pool:
+
+            def begin() -> "Future[Any] | None":
+                following = next(todo, None)
+                return None if following is None else pool.submit(self._rows, *following, epoch)
+
+            reading = begin()
+            while reading is not None:
+                window = reading.result()
+                reading = begin()
+                yield window
+                del window
+
+    def _unread(self, epoch: int, position: int) -> Iterator[tuple[list[_Piece], int, int]]:
+        """Each window that has rows from a position on: its pieces, its number, and how many come before."""
+        at = 0
         for number, window in enumerate(self._windows(epoch)):
             rows = sum(piece.rows for piece in window)
             skipped, at = min(max(position - at, 0), rows), at + rows
-            if skipped == rows:
-                continue
-            held.append(self._rows(window, number, epoch).slice(skipped))
-            count += rows - skipped
-            table = pa.concat_tables(held)
-            given = count - count % self.batch_size
-            for start in range(0, given, self.batch_size):
-                yield _as_batch(table.slice(start, self.batch_size))
-            held, count = [table.slice(given)], count - given
-        if count:
-            yield _as_batch(pa.concat_tables(held))
+            if skipped < rows:
+                yield window, number, skipped
 
-    def _rows(self, window: Sequence[_Piece], number: int, epoch: int) -> Any:
-        """The rows of a window, permuted."""
-        tables = []
-        for piece in window:
-            file = pq.ParquetFile(self.version.file(piece.shard, check=self._check))
-            with file:
-                table = file.read_row_group(piece.group, columns=self.columns, use_threads=True)
-            tables.append(table.select(self.columns).slice(piece.start, piece.rows))
-        table = pa.concat_tables(tables)
-        if not self._shuffle:
-            return table
-        return table.take(_permutation(table.num_rows, self._seed, epoch, self._reader, number))
+    def _rows(self, window: Sequence[_Piece], number: int, skipped: int, epoch: int) -> Any:
+        """The rows of a window, permuted, without the first ``skipped``."""
+        tables = [self._read(piece) for piece in window]
+        count = sum(table.num_rows for table in tables)
+        order = None
+        if self._shuffle:
+            order = pa.array(_permutation(count, self._seed, epoch, self._reader, number)[skipped:])
+        columns = []
+        # Column by column, each let go of once it is permuted: at no time is the whole window there twice.
+        parts = [table.columns for table in tables]
+        schema = tables[0].schema
+        tables.clear()
+        for place in range(len(self.columns)):
+            chunks = [chunk for columns_of in parts for chunk in columns_of[place].chunks]
+            for columns_of in parts:
+                columns_of[place] = None
+            values = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+            columns.append(values.slice(skipped) if order is None else values.take(order))
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+    def _read(self, piece: _Piece) -> Any:
+        path = self.version.file(piece.shard, check=self._check)
+        with pq.ParquetFile(path, metadata=self._footers.get(piece.shard.path)) as file:
+            self._footers[piece.shard.path] = file.metadata
+            table = file.read_row_group(piece.group, columns=self.columns, use_threads=True)
+        return table.select(self.columns).slice(piece.start, piece.rows)
 
 
-def _as_batch(table: Any) -> Any:
-    batches = table.combine_chunks().to_batches()
-    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)
+def _joined(batches: Sequence[Any]) -> Any:
+    """Record batches as one that holds its own rows and no other's."""
+    if len(batches) == 1:
+        return batches[0].take(pa.array(range(batches[0].num_rows)))  # A slice would keep its window.
+    return pa.concat_batches(batches)
+
+
+def whole_number(name: str, value: Any, *, least: int = 0, most: int | None = None) -> int:
+    """The value, if it is a whole number within limits.
+
+    Raises:
+        DatasetError: It is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise DatasetError(f"{name}: found {value!r}, expected a whole number")
+    if value < least or (most is not None and value > most):
+        limit = f"{least} or more" if most is None else f"{least} to {most}"
+        raise DatasetError(f"{name}: found {value}, expected {limit}")
+    return int(value)

@@ -18,6 +18,9 @@ SPLIT = "split"
 SPLITS = ("train", "validation", "test", "embargo")
 """The splits in the order in which rows of them are stored; others follow by name."""
 
+_TAKEN_BY_MODELS = {"features", "leave_out", "on_demand", "request", "encoding", "infinite"}
+"""Keys of a model's declaration that say which columns it takes and how it encodes them."""
+
 Compile = Callable[[Sequence[str], datetime], Mapping[str, str]]
 """The SQL of dbt models, by unique id, for the whole of history and labels known up to an instant."""
 
@@ -94,6 +97,14 @@ def _used(declarations: Declarations, table: Table) -> Iterator[tuple[str, Any]]
             view.name: view.meta.feature_view.model_dump(mode="json")
             for view in sorted(declarations.ancestors(table.unique_id), key=lambda t: t.name)
             if view.meta.feature_view is not None
+        },
+    )
+    yield (
+        "models",
+        {
+            exposure.name: exposure.meta.model.model_dump(mode="json", include=_TAKEN_BY_MODELS)
+            for exposure in sorted(declarations.exposures.values(), key=lambda e: e.name)
+            if exposure.meta.model is not None and exposure.meta.model.training_set == table.name
         },
     )
 

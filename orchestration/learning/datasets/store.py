@@ -22,6 +22,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
+from orchestration.learning.datasets.lease import VersionRemovedError, removing
 from orchestration.learning.datasets.manifest import (
     ID_LENGTH,
     Build,
@@ -37,6 +38,7 @@ MANIFEST, QUERY, BUILDS, PINS = "manifest.json", "query.sql", "builds.jsonl", "p
 LATEST = "latest"
 _UNNAMED = ".unnamed-"
 _ID = re.compile(rf"^[0-9a-f]{{{ID_LENGTH}}}$")
+_NAME = re.compile(r"^\w[\w-]*\Z")
 
 
 class Pin(Part):
@@ -78,7 +80,7 @@ class DatasetStore:
     def versions(self, dataset: str) -> list[str]:
         """The versions of a dataset, in no order that means anything."""
         folder = self.root / dataset
-        if not folder.is_dir():
+        if not (_NAME.match(dataset) and folder.is_dir()):
             return []
         return sorted(p.name for p in folder.iterdir() if _ID.match(p.name) and (p / MANIFEST).is_file())
 
@@ -96,16 +98,28 @@ class DatasetStore:
         try:
             return parse_manifest(file.read_bytes(), str(file))
         except FileNotFoundError:
-            raise DatasetError(f"{dataset}@{version}: found no {file}, expected a version") from None
+            raise VersionRemovedError(file) from None
 
-    def manifests(self, dataset: str) -> list[Manifest]:
+    def manifests(self, dataset: str, faults: list[str] | None = None) -> list[Manifest]:
         """The manifests of a dataset, the version that was built last first.
 
+        A version that is removed meanwhile is left out. With ``faults``, so is one whose manifest cannot be
+        read, and the list gets a line for it.
+
         Raises:
-            DatasetError: One of them cannot be read.
+            DatasetError: A manifest cannot be read, and ``faults`` is None.
         """
         builds = self.builds(dataset)
-        found = [self.manifest(dataset, version) for version in self.versions(dataset)]
+        found = []
+        for version in self.versions(dataset):
+            try:
+                found.append(self.manifest(dataset, version))
+            except VersionRemovedError:
+                continue
+            except DatasetError as fault:
+                if faults is None:
+                    raise
+                faults.append(str(fault))
         return sorted(found, key=lambda m: (last_built(m, builds), m.version), reverse=True)
 
     def builds(self, dataset: str) -> list[Build]:
@@ -120,24 +134,27 @@ class DatasetStore:
         """The version that ``latest``, an id or the beginning of one means.
 
         Raises:
-            DatasetError: None, or more than one, is meant.
+            DatasetError: None, or more than one, is meant, or the dataset is no name.
         """
-        versions = self.versions(dataset)
-        if not versions:
-            have = ", ".join(self.names()) or "none"
-            raise DatasetError(
-                f"{dataset}: found no version below {self.root / dataset}, expected one of {have}"
-            )
-        if text == LATEST:
-            return self.manifests(dataset)[0]
-        meant = [version for version in versions if text and version.startswith(text)]
-        if len(meant) != 1:
-            found = "none" if not meant else f"{len(meant)} ({', '.join(meant)})"
-            raise DatasetError(
-                f"{dataset}@{text}: found {found}, expected latest, or the beginning of one of "
-                f"{', '.join(versions)}"
-            )
-        return self.manifest(dataset, meant[0])
+        if not _NAME.match(dataset):
+            raise DatasetError(f"dataset: found {dataset!r}, expected the name of a training set")
+        # What is removed between listing and reading is skipped.
+        while versions := self.versions(dataset):
+            if text == LATEST:
+                if found := self.manifests(dataset):
+                    return found[0]
+                continue
+            meant = [version for version in versions if text and version.startswith(text)]
+            if len(meant) != 1:
+                count = "none" if not meant else f"{len(meant)} ({', '.join(meant)})"
+                raise DatasetError(
+                    f"{dataset}@{text}: found {count}, expected latest, or the beginning of one of "
+                    f"{', '.join(versions)}"
+                )
+            with contextlib.suppress(VersionRemovedError):
+                return self.manifest(dataset, meant[0])
+        have = ", ".join(self.names()) or "none"
+        raise DatasetError(f"{dataset}: found no version below {self.root / dataset}, expected one of {have}")
 
     @contextlib.contextmanager
     def writing(self, dataset: str) -> Iterator[None]:
@@ -188,18 +205,38 @@ class DatasetStore:
         self.path(dataset, version).rename(unnamed)
         shutil.rmtree(unnamed)
 
-    def pins(self, dataset: str) -> Mapping[str, Pin]:
-        """The pinned versions of a dataset.
+    def is_read(self, dataset: str, version: str) -> bool:
+        """Whether a process has the version open."""
+        try:
+            with removing(self.path(dataset, version) / MANIFEST) as alone:
+                return not alone
+        except FileNotFoundError:
+            return False
+
+    def remove_unread(self, dataset: str, version: str) -> bool:
+        """Remove a version unless a process has it open; gives whether it is gone; only while ``writing``."""
+        with removing(self.path(dataset, version) / MANIFEST) as alone:
+            if alone:
+                self.remove(dataset, version)
+            return alone
+
+    def pins(self, dataset: str, faults: list[str] | None = None) -> Mapping[str, Pin]:
+        """The pinned versions of a dataset; with ``faults`` that list gets a line for each unreadable pin.
 
         Raises:
-            DatasetError: A pin cannot be read.
+            DatasetError: A pin cannot be read, and ``faults`` is None.
         """
         found = {}
         for file in sorted((self.root / dataset / PINS).glob("*.json")):
             try:
                 found[file.stem] = Pin.model_validate_json(file.read_bytes())
+            except FileNotFoundError:  # Taken away meanwhile.
+                continue
             except ValidationError as error:
-                raise DatasetError(f"{file}: found no pin, expected reason and pinned_at") from error
+                fault = f"{file}: found no pin, expected reason and pinned_at"
+                if faults is None:
+                    raise DatasetError(fault) from error
+                faults.append(fault)
         return found
 
     def pin(self, dataset: str, version: str, reason: str, now: datetime) -> None:

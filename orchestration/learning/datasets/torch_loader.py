@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from orchestration.learning.datasets.loader import Loader
+from orchestration.learning.datasets.loader import Loader, whole_number
 from orchestration.learning.datasets.manifest import DatasetError
+from orchestration.learning.datasets.shared_epoch import SharedEpoch
 from orchestration.learning.datasets.version import DatasetVersion
 
 try:
@@ -27,50 +28,97 @@ class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
     """The batches of a ``Loader``, in each worker of each rank those that are its own.
 
     ``DataLoader`` takes it with ``batch_size=None``: batches are made here. Rank and world size are those
-    of ``torch.distributed`` where that runs, and workers those of the ``DataLoader``.
+    of ``torch.distributed`` where that runs, and workers those of the ``DataLoader``. Each epoch comes in the
+    order of the number that ``set_epoch`` gave last.
     """
 
     def __init__(
-        self, version: DatasetVersion, *, transform: Callable[[Any], Any] | None = None, **options: Any
+        self,
+        version: DatasetVersion,
+        *,
+        transform: Callable[[Any], Any] | None = None,
+        num_workers: int = 0,
+        **options: Any,
     ) -> None:
         """Say what is read.
 
         Args:
             version: The version.
             transform: Makes what is given of a ``pyarrow.RecordBatch``; the batch itself when None.
+            num_workers: As of the ``DataLoader``: ``len`` counts the batches of so many.
             options: The arguments of ``Loader``, but worker and workers.
+
+        Raises:
+            DatasetError: An argument of ``Loader`` cannot be used.
         """
         super().__init__()
+        if "worker" in options or "workers" in options:
+            raise DatasetError("worker, workers: found one, expected none: the DataLoader has its own")
         if _distributed.is_available() and _distributed.is_initialized():
             own = {"rank": _distributed.get_rank(), "world_size": _distributed.get_world_size()}
             options = {**own, **options}
+        # Workers come late: what is wrong with the arguments is said here.
+        self._batches = sum(
+            Loader(version, **options, worker=worker, workers=max(1, num_workers)).batches
+            for worker in range(max(1, num_workers))
+        )
         self._version, self._options, self._transform = version, options, transform
-        self._epoch = 0
+        self._epoch = SharedEpoch()
         self._state: dict[str, Any] | None = None
         self._loader: Loader | None = None
 
+    def __len__(self) -> int:
+        """Batches of an epoch, from all workers of this rank."""
+        return self._batches
+
     def set_epoch(self, epoch: int) -> None:
-        """The epoch that is given next; to be called before each, as workers begin anew."""
-        self._epoch, self._state = epoch, None
+        """Choose the epoch that is read next; to be called before each, workers that persist have it too."""
+        self._epoch.number = whole_number("epoch", epoch)
+        self._state = self._loader = None
 
     def __iter__(self) -> Iterator[Any]:
         """The batches that are left of the epoch."""
         info = _data.get_worker_info()
         worker = {} if info is None else {"worker": info.id, "workers": info.num_workers}
-        self._loader = Loader(self._version, **self._options, **worker)
+        loader = Loader(self._version, **self._options, **worker)
         state, self._state = self._state, None
         if state is None:
-            batches = self._loader.epoch(self._epoch)
+            batches = loader.epoch(self._epoch.number)
         else:
-            self._loader.load_state_dict(state)
-            batches = iter(self._loader)
+            loader.load_state_dict(state)
+            batches = iter(loader)
+        if info is not None:
+            self._epoch.begin_in_worker()
+        self._loader = loader
+        return self._transformed(batches)
+
+    def _transformed(self, batches: Iterator[Any]) -> Iterator[Any]:
         for batch in batches:
             yield batch if self._transform is None else self._transform(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where this process stands; ``torchdata``'s ``StatefulDataLoader`` asks each worker."""
-        return {"epoch": self._epoch} if self._loader is None else self._loader.state_dict()
+        """Where this process stands.
+
+        Raises:
+            DatasetError: Workers read the epoch: only they know. ``torchdata``'s ``StatefulDataLoader`` asks
+                each of them.
+        """
+        if self._loader is not None:
+            return self._loader.state_dict()
+        if self._epoch.is_read_by_workers:
+            raise DatasetError(
+                "state_dict: found workers that read the epoch, expected to run in each of them: use "
+                "torchdata.stateful_dataloader.StatefulDataLoader and its state_dict()"
+            )
+        return {"epoch": self._epoch.number}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
-        self._epoch, self._state = int(state["epoch"]), state if "position" in state else None
+        """Go on from there.
+
+        Raises:
+            DatasetError: The state names no epoch.
+        """
+        epoch, is_only_epoch = whole_number("state: epoch", state.get("epoch")), len(state) == 1
+        if is_only_epoch or _data.get_worker_info() is None:  # Each worker has a state of its own.
+            self._epoch.number = epoch
+        self._state, self._loader = None if is_only_epoch else state, None

@@ -4,6 +4,7 @@
 
     version = DatasetVersion.open("orders_training_set", "latest")
     train = version.read(split="train", columns=["amount", "is_returned"])
+    features, label = version.xy("train")
 
 What belongs here: opening and reading. What does not: making and keeping versions. Importing this module
 imports Arrow.
@@ -11,24 +12,38 @@ imports Arrow.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from orchestration.learning.datasets.lease import Lease, VersionRemovedError
 from orchestration.learning.datasets.manifest import DatasetError, Manifest, Shard
-from orchestration.learning.datasets.store import LATEST, DatasetStore
+from orchestration.learning.datasets.store import LATEST, MANIFEST, DatasetStore
 from orchestration.learning.datasets.verifying import check_shard, verify
+from orchestration.numeric import as_numeric
 from orchestration.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class DatasetVersion:
-    """A version of a dataset: immutable, and refused when a byte of it is not as it was written."""
+    """A version of a dataset: immutable, and refused when a byte of it is not as it was written.
+
+    While it is open, ``dataset gc`` does not remove it: until ``close``, or until nothing refers to it.
+    """
 
     def __init__(self, manifest: Manifest, path: Path, settings: Settings) -> None:
+        """Open a version.
+
+        Raises:
+            VersionRemovedError: It has been removed meanwhile.
+        """
         self.manifest = manifest
         self.path = path
         self._settings = settings
+        self._lease = Lease(path / MANIFEST)
 
     @classmethod
     def open(cls, dataset: str, version: str = LATEST, settings: Settings | None = None) -> "DatasetVersion":
@@ -39,8 +54,16 @@ class DatasetVersion:
         """
         settings = settings or Settings()
         store = DatasetStore(settings.datasets_dir)
-        manifest = store.resolve(dataset, version)
-        return cls(manifest, store.path(dataset, manifest.version), settings)
+        while True:
+            manifest = store.resolve(dataset, version)
+            try:
+                return cls(manifest, store.path(dataset, manifest.version), settings)
+            except VersionRemovedError:  # Since it was listed; what is asked for may mean another by now.
+                continue
+
+    def close(self) -> None:
+        """Let ``dataset gc`` remove it."""
+        self._lease.release()
 
     @property
     def name(self) -> str:
@@ -56,9 +79,14 @@ class DatasetVersion:
         """The files of some splits, or of all, in order.
 
         Raises:
-            DatasetError: There is no such split.
+            DatasetError: There is no such split, or none is named.
         """
         wanted = {split} if isinstance(split, str) else None if split is None else set(split)
+        if wanted is not None and not wanted:
+            raise DatasetError(
+                f"{self.manifest.reference}: split: found none, expected some of "
+                f"{', '.join(self.manifest.splits)}"
+            )
         missing = (wanted or set()) - self.manifest.splits.keys()
         if missing:
             raise DatasetError(
@@ -67,17 +95,24 @@ class DatasetVersion:
             )
         return [shard for shard in self.manifest.shards if wanted is None or str(shard.split) in wanted]
 
-    def columns(self, names: Iterable[str] | None = None) -> list[str]:
-        """Columns as they are asked for; all when None.
+    def columns(self, names: str | Iterable[str] | None = None) -> list[str]:
+        """Columns in the order of ``names``, one name or several; all when None.
 
         Raises:
-            DatasetError: There is no such column.
+            DatasetError: There is no such column, one is named twice, or none is named.
         """
         have = self.manifest.column_names
         if names is None:
             return have
-        wanted = list(names)
-        missing = [name for name in wanted if name not in have]
+        wanted = [names] if isinstance(names, str) else list(names)
+        if not wanted or len(set(wanted)) < len(wanted):
+            twice = ", ".join(sorted({name for name in wanted if wanted.count(name) > 1}))
+            found = f"{twice} twice" if twice else "none"
+            raise DatasetError(
+                f"{self.manifest.reference}: columns: found {found}, expected some of {', '.join(have)}, "
+                "each once"
+            )
+        missing = [str(name) for name in wanted if name not in have]
         if missing:
             raise DatasetError(
                 f"{self.manifest.reference}: columns: found {', '.join(missing)}, expected some of "
@@ -88,16 +123,18 @@ class DatasetVersion:
     def read(
         self,
         split: str | Sequence[str] | None = None,
-        columns: Iterable[str] | None = None,
+        columns: str | Iterable[str] | None = None,
         *,
         check: bool = True,
+        numeric: bool = False,
     ) -> Any:
         """The rows of some splits, in order, as a ``pyarrow.Table``.
 
         Args:
             split: One split, several, or all when None.
-            columns: The columns, in the order in which they come; all when None.
+            columns: One column, or several in the order in which they come; all when None.
             check: Whether each file is read through first, once a process, to see that it is whole.
+            numeric: Whether decimals and booleans come as doubles.
 
         Raises:
             DatasetError: There is no such split or column, or a file is damaged.
@@ -107,19 +144,67 @@ class DatasetVersion:
             pq.read_table(self.file(shard, check=check), columns=names, partitioning=None)
             for shard in self.shards(split)
         ]
-        return pa.concat_tables(tables)
+        table = pa.concat_tables(tables)
+        return as_numeric(table) if numeric else table
+
+    def to_df(
+        self,
+        split: str | Sequence[str] | None = None,
+        columns: str | Iterable[str] | None = None,
+        *,
+        check: bool = True,
+        numeric: bool = False,
+    ) -> "pd.DataFrame":
+        """The rows as a pandas DataFrame; see ``read``."""
+        return self.read(split, columns, check=check, numeric=numeric).to_pandas()
+
+    def xy(
+        self,
+        split: str | Sequence[str] | None = "train",
+        *,
+        model: str | None = None,
+        fit_on: str | Sequence[str] | None = "train",
+        check: bool = True,
+    ) -> tuple["pd.DataFrame", "pd.Series[float]"]:
+        """The features and the label of a declared model as doubles, encoded as the platform trains on them.
+
+        Booleans are 0 and 1, a text is the code of its category, and a missing value is NaN.
+
+        Args:
+            split: The rows, as in ``read``.
+            model: The model; the only one of the training set when None. Where none was declared when the
+                version was made, every feature of its service is taken.
+            fit_on: The rows whose texts become categories; the same for each split that is compared.
+            check: As in ``read``.
+
+        Raises:
+            DatasetError: There is no such split or model, or a feature is infinite and the model rejects it.
+        """
+        from orchestration.learning.datasets.inputs import encoded, model_inputs  # noqa: PLC0415
+
+        inputs = model_inputs(self.manifest, model)
+        rows = self.read(split, inputs.names, check=check)
+        encoding = inputs.fit(rows if split == fit_on else self.read(fit_on, inputs.names, check=check))
+        return encoded(self.manifest, inputs, encoding, rows)
 
     def file(self, shard: Shard, *, check: bool = True) -> Path:
-        """The file of a shard, seen to be whole.
+        """The file of a shard, seen to be whole, or without ``check`` to have its size.
 
         Raises:
             DatasetError: It is missing or damaged.
         """
-        return check_shard(self.path, shard) if check else self.path / shard.path
+        return check_shard(self.path, shard, content=check)
 
     def verify(self) -> list[str]:
         """What is wrong with the version, a line a fault; every byte and value is looked at."""
         return verify(DatasetStore(self.path.parent.parent), self.manifest, self._settings)
+
+    def __len__(self) -> int:
+        """Rows of all splits."""
+        return self.manifest.rows
+
+    def __bool__(self) -> bool:
+        return True
 
     def __repr__(self) -> str:
         return f"DatasetVersion({self.manifest.reference}, {self.manifest.rows} rows)"

@@ -89,6 +89,8 @@ def _predictions(
 ) -> dg.AssetsDefinition:
     spine = spec.predicted
     key, partition = predictions_key(spec), spine.partition
+    partitions = partitions_def(partition, ground.clock)
+    assert partitions is not None, "a spine has partitions"
     views = {wanted.role.view.name for wanted in spec.service.features}
 
     @dg.asset(
@@ -98,7 +100,7 @@ def _predictions(
             *(asset_key(tables[name]) for name in sorted(views)),
             model_key(spec, "champion"),
         ],
-        partitions_def=partitions_def(partition, ground.clock),
+        partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[
             own_check(
@@ -127,14 +129,16 @@ def _predictions(
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         from orchestration.learning.predictions.scoring import Day, predict_days  # noqa: PLC0415
 
+        ground.checks.require_publishable(context)
         window = run_window(context)
         assert window is not None, "a partitioned asset runs on partitions"
         first, days = window.start.astimezone(partition.tz).date(), list[Day]()
         while (found := day_window(partition, first + timedelta(len(days)))).start < window.end:
             days.append(Day(first + timedelta(len(days)), found))
+        newest = partitions.get_last_partition_key()
         done = predict_days(
             spec, ground.registry(lakehouse), catalog, lakehouse, days, ground.clock.now(), context.run_id,
-            context.log.info,
+            context.log.info, None if newest is None else date.fromisoformat(newest),
         )  # fmt: skip
         versions = ", ".join(f"{version} {rows:,}" for version, rows in done.versions.items())
         missing = len(done.without_champion)

@@ -21,7 +21,9 @@ from orchestration.feature_store.views import Catalog
 from orchestration.lakehouse import LakehouseResource, current_snapshot
 from orchestration.lakehouse.tables import relation
 from orchestration.learning.contest import learnt_until
+from orchestration.learning.encoding import InfiniteValueError
 from orchestration.learning.events import Event, champion_of
+from orchestration.learning.infinite import infinite_words
 from orchestration.learning.model import ServedModel, opened
 from orchestration.learning.predictions.table import Written, replace_batch
 from orchestration.learning.registry import Registry
@@ -65,10 +67,23 @@ class Batch:
     by_day: dict[date, int] = field(default_factory=dict)
 
 
-def champions(spec: ModelSpec, registry: Registry, days: Sequence[Day], now: datetime) -> list[Event | None]:
-    """Who was champion when each day was over; of a day that is not over, who is now."""
+def champions(
+    spec: ModelSpec, registry: Registry, days: Sequence[Day], now: datetime, newest: date | None = None
+) -> list[Event | None]:
+    """The champion at each day's end; of a day that is not over, the champion now.
+
+    The newest day takes the champion of now if it had none at its end: a first champion is promoted after it,
+    and on a replay clock no later day follows.
+    """
     events = registry.events(spec.name)
-    return [champion_of(events, spec.name, min(day.window.end, now)) for day in days]
+
+    def champion(day: Day) -> Event | None:
+        found = champion_of(events, spec.name, min(day.window.end, now))
+        if found is None and day.day == newest:
+            return champion_of(events, spec.name, now)
+        return found
+
+    return [champion(day) for day in days]
 
 
 def shadows(spec: ModelSpec, registry: Registry, days: Sequence[Day], now: datetime) -> list[Event | None]:
@@ -95,11 +110,12 @@ def predict_days(
     now: datetime,
     run_id: str,
     log: Callable[[str], None],
+    newest: date | None = None,
 ) -> Batch:
     """Predict the spine's rows of some days and make the table say so.
 
-    Days before the first promotion have no predictions. The same days again change nothing, unless rows of
-    the spine have come or gone since.
+    Days before the first promotion have no predictions, but the newest one. The same days again change
+    nothing, unless rows of the spine have come or gone since.
 
     Args:
         spec: The model.
@@ -110,6 +126,7 @@ def predict_days(
         now: The platform's present instant.
         run_id: Of the run that predicts.
         log: Takes progress.
+        newest: The newest day that is over.
 
     Raises:
         CorruptArtifactError: A champion's files are not what was registered; nothing of its days is written.
@@ -118,7 +135,7 @@ def predict_days(
     with lakehouse.reader() as con:
         done = Batch(current_snapshot(con))
     read = partial(feature_rows, spec, catalog, lakehouse, done.snapshot)
-    served = champions(spec, registry, days, now)
+    served = champions(spec, registry, days, now, newest)
     done.without_champion = [day.day for day, event in zip(days, served, strict=True) if event is None]
     modes = {"batch": served}
     if spec.declared.gate.shadow is not None:
@@ -135,7 +152,8 @@ def predict_days(
             made = predictions_of(spec, model, unseen, now, done.snapshot, run_id, mode)
             written = replace_batch(lakehouse, spec, made, start, end, mode)
             if mode == "batch":
-                done.learnt_from += rows.num_rows - unseen.num_rows
+                if event.happened_at <= end:  # a first champion of later owes the newest day nothing
+                    done.learnt_from += rows.num_rows - unseen.num_rows
                 _count(done, spec, model.version, made, written, span)
             else:
                 done.shadow += made.num_rows
@@ -258,8 +276,16 @@ def predictions_of(
     run_id: str,
     mode: str,
 ) -> pa.Table:
-    """Rows with features, scored: the columns of ``predictions.<model>``."""
-    scores = model.scorer.score(rows) if rows.num_rows else np.empty(0)
+    """Rows with features, scored: the columns of ``predictions.<model>``.
+
+    Raises:
+        PredictionError: A feature is infinite in some rows and the version rejects that.
+    """
+    try:
+        scores = model.scorer.score(rows) if rows.num_rows else np.empty(0)
+    except InfiniteValueError:
+        place = f"{spec.predicted.table.schema}.{spec.predicted.table.name}"
+        raise PredictionError(infinite_words(spec, rows, f"{place} for {model.version}")) from None
     count = rows.num_rows
     made: dict[str, Any] = {
         "prediction_id": prediction_ids(spec, rows),

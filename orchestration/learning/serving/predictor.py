@@ -13,7 +13,10 @@ from functools import cached_property, lru_cache
 from typing import Any, Protocol
 
 from orchestration.feature_store.online.encoding import NOT_STORED, from_micros, micros
+from orchestration.feature_store.online.keys import whole_number
 from orchestration.feature_store.online.reading import OnlineReader, OnlineResponse, RequestValueError
+from orchestration.learning.encoding import InfiniteValueError
+from orchestration.learning.infinite import infinite_inputs
 from orchestration.learning.model import ServedModel
 from orchestration.learning.serving.accepting import accepts, dumped, is_integer, plain
 from orchestration.learning.serving.champions import CannotPredictError
@@ -114,7 +117,7 @@ class Asked:
         for name, values in columns.items():
             holds, is_whole = self._accepts[name]
             if is_whole:  # As pandas has integers in a column with nulls.
-                values = [int(v) if isinstance(v, float) and v.is_integer() else v for v in values]
+                values = [whole_number(v) for v in values]
             found[name] = values
             for row, value in enumerate(values):
                 if value is not None and not holds(value):
@@ -169,7 +172,8 @@ class Predictor:
 
         Raises:
             UnservedModelError: No version can serve.
-            RequestValueError: A value has another type than declared.
+            RequestValueError: A value has another type than declared, or is infinite.
+            CannotPredictError: A feature is infinite and the version rejects that.
             NotMaterializedError: The store has nothing of a view.
             SchemaMismatchError: The store was written for another declaration of a view.
             UnloggedError: The predictions could not be written down.
@@ -185,10 +189,13 @@ class Predictor:
         )
         values: dict[str, Sequence[Any]] = dict(columns)
         values |= zip(answer.feature_names, answer.values, strict=True)
-        if count > _AT_ONCE:
-            scores = await asyncio.to_thread(_score, served, values, count)
-        else:
-            scores = _score(served, values, count)
+        try:
+            if count > _AT_ONCE:
+                scores = await asyncio.to_thread(_score, served, values, count)
+            else:
+                scores = _score(served, values, count)
+        except InfiniteValueError as fault:
+            raise _infinite_error(asked.spec, fault) from None
         made = Predictions(
             model,
             served.version,
@@ -212,6 +219,14 @@ def _score(served: ServedModel, values: Mapping[str, Sequence[Any]], count: int)
         served.scorer.encoding.matrix_of_values(values, count)
     ).tolist()
     return scores
+
+
+def _infinite_error(spec: ModelSpec, fault: InfiniteValueError) -> Exception:
+    """A fault of the request where all infinite values are its own, else one of the features."""
+    message = f"{spec.name}: {infinite_inputs(spec, fault.rows)}"
+    requested = {i.name for i in spec.inputs if i.source == "request"}
+    kind = RequestValueError if fault.rows.keys() <= requested else CannotPredictError
+    return kind(message)
 
 
 def _ages(asked: Asked, answer: OnlineResponse, now: int) -> dict[str, list[float | None]]:

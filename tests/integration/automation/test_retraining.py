@@ -103,7 +103,7 @@ class Works:
             self.spec.declared.retrain,
             Labels("training", TABLE, "label_known_at"),
             0.9,
-            lambda: self.definition,
+            lambda _: self.definition,
             lambda con, learnt: self.changed,
         )
         retrained = Retrained(

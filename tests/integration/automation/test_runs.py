@@ -13,7 +13,8 @@ import pytest
 
 from orchestration.instance import open_instance
 from orchestration.lakehouse import LakehouseResource
-from orchestration.settings import Settings
+from orchestration.learning.registry import Registry
+from orchestration.settings import Clock, Settings
 from tests.forks import CONTEXT, Forked, groundwork
 from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
 from tests.water_works import WaterWorks, make_water_works
@@ -106,6 +107,34 @@ def test_a_failed_blocking_check_stops_the_run_and_says_where_to_look(
     again = run(works, "again")
     assert again.end(100) == 1
     assert "Up to date" not in again.said
+
+
+def test_a_run_that_withheld_a_promotion_says_so_and_is_not_up_to_date(
+    tmp_path: Path, water_project: Path
+) -> None:
+    works = make_water_works(tmp_path, days=8, parsed=water_project, duckdb_threads=1)
+    skew = dg.AssetKey(["monitoring", "low_pressure_skew"])
+    with open_instance(works.settings) as instance:
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(skew, "no_skew", False, {}))
+    first = run(works, "first")
+    assert first.end(250) == 1, first.said
+    reason = "low_pressure was not promoted: 1 failed: monitoring/low_pressure_skew:no_skew"
+    assert " succeeded but withheld a promotion in " in first.said
+    assert first.said.strip().splitlines()[-1] == f"Not up to date: {reason}. The next run tries again."
+    # The run has evaluated the check, so the next one promotes.
+    second = run(works, "second")
+    assert second.end(250) == 0, second.said
+    assert "Up to date" not in second.said
+    registry = Registry(LakehouseResource.from_settings(works.settings), works.settings.models_dir, Clock())
+    champion = registry.champion("low_pressure")
+    assert champion is not None
+    # Nor does a person promote by hand while a check fails.
+    with open_instance(works.settings) as instance:
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(skew, "no_skew", False, {}))
+    arguments = ("models", "promote", "low_pressure", champion.version, "--reason", "It is better.")
+    by_hand = Forked(groundwork, *arguments, environment=works.environment, output=works.root / "by_hand.log")
+    assert by_hand.end(100) == 1
+    assert "do not hold: 1 failed: monitoring/low_pressure_skew:no_skew" in by_hand.said
 
 
 def _writing(instance: dg.DagsterInstance, run_ids: list[str]) -> Iterator[tuple[float, float]]:

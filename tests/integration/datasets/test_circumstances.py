@@ -6,24 +6,21 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
 import dagster as dg
-import pytest
 
+from orchestration.dagster_ext import GraphChecks, check_gate
 from orchestration.declarations import Partition
 from orchestration.instance import open_instance
-from orchestration.learning.datasets import circumstances
 from orchestration.learning.datasets.circumstances import (
-    NotYetCheckedError,
     built_window,
     check_outcomes,
     cutoff_of,
     git_state,
     lock_hash,
-    settled_check_outcomes,
     window_filter,
 )
-from orchestration.learning.datasets.manifest import DatasetError
 from orchestration.settings import Settings
 from tests.forks import CONTEXT
+from tests.programs import require
 
 KEY = dg.AssetKey(["training", "returns"])
 DAYS = Partition(frequency="daily", start="2024-01-01", timezone="Europe/Berlin")
@@ -34,7 +31,9 @@ def test_git_says_the_commit_and_whether_files_differ_from_it(tmp_path):
 
     def git(*arguments):
         identity = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-        subprocess.run(["git", "-C", tmp_path, *identity, *arguments], check=True, capture_output=True)
+        subprocess.run(
+            [require("git"), "-C", tmp_path, *identity, *arguments], check=True, capture_output=True
+        )
 
     git("init")
     assert git_state(tmp_path) is None  # no commit yet
@@ -62,25 +61,34 @@ def graph(*, passed, severity=dg.AssetCheckSeverity.ERROR):
     return [returns, complete]
 
 
-def specs(definitions):
-    return list(definitions[1].check_specs)
+def published(instance, definitions, wait_seconds=0.0):
+    """The outcomes that a version would name; it is refused as the asset refuses it."""
+    specs = list(definitions[1].check_specs)
+    checks = GraphChecks(wait_seconds=wait_seconds)
+    checks.add(specs)
+
+    @dg.asset(deps=[KEY])
+    def version(context: dg.AssetExecutionContext):
+        checks.require_publishable(context)
+
+    try:
+        dg.materialize([version], instance=instance)
+    except dg.Failure as failure:
+        return failure.description
+    return check_outcomes(checks.history(instance).last_results(s.key for s in specs), specs)
 
 
 def test_checks_are_told_as_they_last_came_out():
     with dg.DagsterInstance.ephemeral() as instance:
         definitions = graph(passed=True)
-        with pytest.raises(DatasetError, match="found no materialization"):
-            check_outcomes(instance, KEY, specs(definitions), "this run")
+        assert "training/returns: complete: not evaluated" in published(instance, definitions)
         run = dg.materialize(definitions, instance=instance)
-        (found,) = check_outcomes(instance, KEY, specs(definitions), "this run")
+        (found,) = published(instance, definitions)
         assert (found.name, found.outcome, found.measured) == ("complete", "passed", 3.5)
         assert found.run_id == run.run_id
         assert cutoff_of(instance, KEY) == datetime(2024, 1, 31, tzinfo=UTC)
         dg.materialize(definitions[:1], instance=instance)
-        with pytest.raises(
-            DatasetError, match="complete: not evaluated since the training set was last built"
-        ):
-            check_outcomes(instance, KEY, specs(definitions), "this run")
+        assert "complete: not evaluated for the whole table" in published(instance, definitions)
 
 
 def test_a_run_that_checks_its_older_build_last_hides_nothing_of_the_newest():
@@ -99,26 +107,28 @@ def test_a_run_that_checks_its_older_build_last_hides_nothing_of_the_newest():
         older = dg.materialize(definitions, instance=instance).get_asset_check_evaluations()[0]
         dg.materialize(definitions[:1], instance=instance)
         evaluated(instance, older.target_materialization_data, passed=True)
-        with pytest.raises(DatasetError, match="complete: not evaluated since"):
-            check_outcomes(instance, KEY, specs(definitions), "this run")
+        assert "complete: not evaluated" in published(instance, definitions)
         dg.materialize(definitions, instance=instance)
         evaluated(instance, older.target_materialization_data, passed=True)
-        (found,) = check_outcomes(instance, KEY, specs(definitions), "this run")
+        (found,) = published(instance, definitions)
         assert found.outcome == "passed"
         evaluated(instance, older.target_materialization_data, passed=False)
-        with pytest.raises(DatasetError, match="complete: failed"):
-            check_outcomes(instance, KEY, specs(definitions), "this run")
+        assert "complete: failed" in published(instance, definitions)
 
 
 def test_what_a_blocking_check_does_not_vouch_for_is_refused():
     with dg.DagsterInstance.ephemeral() as instance:
         definitions = graph(passed=False)
         dg.materialize(definitions[:1], instance=instance)
-        with pytest.raises(DatasetError, match="complete: not evaluated"):
-            check_outcomes(instance, KEY, specs(definitions), "this run")
+        assert "complete: not evaluated" in published(instance, definitions)
         dg.materialize(definitions, instance=instance, raise_on_error=False)
-        with pytest.raises(DatasetError, match="expected all passed:\n  complete: failed"):
-            check_outcomes(instance, KEY, specs(definitions), "this run")
+        found = published(instance, definitions)
+        assert "found 1 failed on the data" in found
+        assert "complete: failed" in found
+        warning = graph(passed=False, severity=dg.AssetCheckSeverity.WARN)
+        dg.materialize(warning, instance=instance)
+        (found,) = published(instance, warning)
+        assert found.outcome == "warned"
 
 
 def build_and_check(settings, built, waited):
@@ -143,26 +153,22 @@ def test_a_run_that_has_built_the_training_set_anew_may_first_check_it(tmp_path,
         waited.set()
         time.sleep(0.2)
 
-    monkeypatch.setattr(circumstances, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
+    monkeypatch.setattr(check_gate, "time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
     definitions = graph(passed=True)
     with open_instance(settings) as instance:
-        outcomes = [instance, KEY, specs(definitions), "this run"]
         first = dg.materialize(definitions, instance=instance).run_id
         other = CONTEXT.Process(target=build_and_check, args=(settings, built, waited))
         other.start()
         assert built.wait(60)
-        with pytest.raises(NotYetCheckedError, match="complete: not evaluated since"):
-            settled_check_outcomes(*outcomes, timeout_seconds=-1)
-        (found,) = settled_check_outcomes(*outcomes, timeout_seconds=60)
+        assert "complete: not evaluated yet" in published(instance, definitions, wait_seconds=-1)
+        (found,) = published(instance, definitions, wait_seconds=60)
         assert waited.is_set()
         assert found.measured == 4.5
         assert found.run_id != first
         other.join(60)
         assert other.exitcode == 0
         dg.materialize(definitions[:1], instance=instance)
-        with pytest.raises(DatasetError, match="complete: not evaluated since") as refused:
-            settled_check_outcomes(*outcomes, timeout_seconds=60)
-        assert not isinstance(refused.value, NotYetCheckedError)
+        assert "complete: not evaluated for the whole table" in published(instance, definitions, 60)
 
 
 def test_days_that_were_built_since_the_table_was_made_are_spans():

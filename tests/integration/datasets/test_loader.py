@@ -2,6 +2,7 @@
 
 import sys
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,6 +89,77 @@ def test_a_loader_goes_on_to_the_next_epoch_and_over_several_splits(version):
     assert first != second
     assert len(first) == 4800
     assert loader.state_dict()["epoch"] == 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=8), st.integers(900, 4000)
+)
+def test_iterators_of_epochs_do_not_disturb_one_another(version, steps, batch_size):
+    loader = reader(version, batch_size=batch_size)
+    orders = {number: ids(reader(version).epoch(number)) for number in range(3)}
+    open_ones = [[number, loader.epoch(number), []] for number, _ in steps]  # All before any is read.
+    for turn in range(3):
+        for number, batches, rows in open_ones:
+            if (number + turn) % 2 == 0:
+                rows += ids([batch] if (batch := next(batches, None)) is not None else [])
+    for number, batches, rows in open_ones:
+        assert rows + ids(batches) == orders[number]
+
+
+def test_a_state_that_names_no_row_is_refused(version):
+    loader = reader(version)
+    state = loader.state_dict()
+    for changed, message in (
+        ({"position": -5}, f"state: position: found -5, expected 0 to {TRAIN}"),
+        ({"position": 10**9}, f"state: position: found 1000000000, expected 0 to {TRAIN}"),
+        ({"position": None}, "state: position: found None, expected a whole number"),
+        ({"position": 1.5}, "state: position: found 1.5, expected a whole number"),
+        ({"epoch": -1}, "state: epoch: found -1, expected 0 or more"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            loader.load_state_dict({**state, **changed})
+    for name in ("position", "epoch"):
+        with pytest.raises(DatasetError, match=f"state: {name}: found None"):
+            loader.load_state_dict({key: value for key, value in state.items() if key != name})
+    for number in (-1, 0.5, None, "1"):
+        with pytest.raises(DatasetError, match="epoch: found"):
+            loader.epoch(number)
+    assert loader.state_dict() == state
+    loader.load_state_dict({**state, "position": TRAIN})
+    assert list(loader) == []
+
+
+@pytest.mark.parametrize("read", [DatasetVersion.read, Loader], ids=["read", "loader"])
+def test_columns_and_splits_are_those_that_are_named(version, read):
+    for options, message in (
+        ({"columns": []}, "columns: found none, expected some of order_id"),
+        ({"columns": ["order_id", "order_id"]}, "columns: found order_id twice"),
+        ({"columns": "order"}, "columns: found order, expected some of"),
+        ({"split": []}, "split: found none, expected some of train"),
+        ({"split": ["train", "tset"]}, "split: found tset, expected one of train"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            read(version, **options)
+    assert version.read("train", "order_id").column_names == ["order_id"]
+    assert next(iter(Loader(version, columns="note"))).schema.names == ["note"]
+    assert (len(version), len(Loader(version)), Loader(version, batch_size=1000).batches) == (
+        12_000,
+        TRAIN,
+        8,
+    )
+
+
+def test_memory_is_that_of_two_windows(version, tmp_path):
+    orders = Orders(tmp_path / "data", 40_000, dataset_row_group_rows=4096, dataset_shard_rows=100_000)
+    wide = DatasetVersion.open("returns", orders.build().manifest.version, orders.settings)
+    orders.lakehouse.teardown_after_execution(None)
+    window = wide.read("train").nbytes * 8192 / 24_000
+    list(Loader(wide, shuffle_rows=8192).epoch(0))
+    before, most = pa.total_allocated_bytes(), 0
+    for _ in Loader(wide, shuffle_rows=8192, batch_size=512).epoch(1):
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert most < 3 * window  # Two, and a column of the next.
 
 
 def test_what_makes_no_sense_is_refused(version):

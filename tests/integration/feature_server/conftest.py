@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import feast_environment
+from tests.programs import missing
 
 
 @pytest.fixture(scope="session")
@@ -13,4 +14,4 @@ def feast_python() -> Path:
     try:
         return feast_environment.feast_python()
     except feast_environment.NoPackageIndexError as error:
-        pytest.skip(f"no package index can be reached to install {error}")
+        missing("package index", f"to install {error}")

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from tests.integration.feature_server.processes import running
+from tests.programs import require
 
 SHOP = ("-m", "tests.integration.feature_server.shop_process")
 
@@ -22,7 +23,7 @@ def shop(folder, *, workers=1, delay=0.0, certificate=None, **environment):
 
 def workers_of(server):
     children = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(server.process.pid)],
+        [str(require("ps")), "-ww", "-o", "pid=,args=", "--ppid", str(server.process.pid)],
         capture_output=True,
         text=True,
         check=True,
@@ -74,7 +75,7 @@ def test_workers_share_the_port_and_the_counters_and_a_killed_one_is_replaced(tm
 def test_with_a_certificate_it_speaks_tls_only(tmp_path):
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        [str(require("openssl")), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
          "-keyout", str(key), "-out", str(certificate), "-days", "2", "-subj", "/CN=localhost",
          "-addext", "subjectAltName=DNS:localhost"],
         check=True, capture_output=True,

@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 import subprocess
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.project import read_project
 from orchestration.serve_command import unready
 from tests.integration.feature_server.processes import running
+from tests.programs import require
 from tests.water_works import make_water_works
 
 SERVE = ("-c", "from orchestration.cli import main; main()", "serve")
@@ -142,9 +142,7 @@ def test_a_page_that_has_not_changed_is_not_sent_again(server):
 
 @pytest.fixture(scope="module")
 def browser():
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("this machine has no Chromium (package chromium)")
+    found = str(require("chromium"))
 
     def dom(url):
         """The document after its scripts have run."""
@@ -189,6 +187,32 @@ def test_the_terminal_lists_and_shows_features(works, monkeypatch):
             assert words in one.output, words
         wrong = run(main, ["features", "show", "pump_pressure:readings"])
         assert (wrong.exit_code, "did you mean readings_6h" in wrong.output) == (1, True)
+
+
+@pytest.mark.parametrize(("file", "right", "wrong", "fault"), [
+    ("dbt_project/models/training/low_pressure_training_set.yml", "label: is_low\n          request", "label: low\n          request",
+     "exposures.low_pressure.config.meta.model"),
+    ("soda_checks/raw/pumps.yml", "checks:\n  - row_count:", "checks:\n  - row_cuont:", "soda_checks/raw/pumps.yml"),
+], ids=["model", "contract"])  # fmt: skip
+@pytest.mark.parametrize("command", ["list", "show pump_pressure"])
+def test_a_faulty_project_lists_no_features(faulty, monkeypatch, command, file, right, wrong, fault):
+    path = faulty.root / file
+    text = path.read_text()
+    assert right in text
+    path.write_text(text.replace(right, wrong))
+    try:
+        with environment(faulty, monkeypatch):
+            told = CliRunner().invoke(main, ["features", *command.split()])
+    finally:
+        path.write_text(text)
+    assert told.exit_code == 1, told.output
+    assert fault in told.output
+
+
+@pytest.fixture(scope="module")
+def faulty(tmp_path_factory):
+    """The water works, for tests that spoil a file of it."""
+    return make_water_works(tmp_path_factory.mktemp("faulty"), days=1, duckdb_threads=1)
 
 
 def test_a_server_open_to_others_without_keys_does_not_start(works, monkeypatch):

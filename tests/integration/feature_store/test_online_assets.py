@@ -21,6 +21,7 @@ from tests.second_domain.deliveries import FIRST_DAY, deliver_readings
 from tests.water_works import make_water_works
 
 KEY = dg.AssetKey(["online_store", "pump_pressure"])
+VIEW = dg.AssetKey(["features", "pump_pressure"])
 
 
 @pytest.fixture
@@ -110,6 +111,21 @@ def test_the_online_values_are_those_of_the_view_and_follow_it(works):
         after = asyncio.run(served.get_online_features_async(asked, pumps))
         assert after.values[1:] == [[row[2] for row in latest(works)], [row[3] for row in latest(works)]]
         assert after.values != [column[:-1] for column in answer.values]
+        # Launched alone, as a person may in the UI, it publishes nothing that a check refuses.
+        name = next(e.check_name for e in second.get_asset_check_evaluations() if e.asset_key == VIEW)
+
+        def report(*, passed):
+            found = dg.AssetCheckEvaluation(VIEW, name, passed, {}, blocking=True)
+            instance.report_runless_asset_event(found)
+
+        report(passed=False)
+        refused = materialize_alone(works, instance)
+        assert not refused.success
+        said = refused.get_step_failure_events()[0].step_failure_data.user_failure_data.description
+        assert "found 1 failed on the data" in said
+        assert f"features/pump_pressure: {name}: failed" in said
+        report(passed=True)
+        assert materialize_alone(works, instance).success
 
 
 def test_it_can_be_rebuilt_as_of_an_instant_and_the_check_finds_what_differs(works):
@@ -177,6 +193,19 @@ def test_what_has_become_known_since_is_materialized(works):
         context = dg.build_sensor_context(instance=instance, repository_def=repository)
         return sensor.evaluate_tick(context).run_requests
 
+    graph = repository.asset_graph
+    blocking = [key for key in graph.asset_check_keys if key.asset_key == VIEW and graph.get(key).blocking]
+    assert blocking
+
+    def checked(instance, *, passed):
+        for key in blocking:
+            found = dg.AssetCheckEvaluation(VIEW, key.name, passed, {}, blocking=True)
+            instance.report_runless_asset_event(found)
+
+    def reason(instance):
+        context = dg.build_sensor_context(instance=instance, repository_def=repository)
+        return sensor.evaluate_tick(context).skip_message
+
     def materialized(instance, **metadata):
         instance.report_runless_asset_event(dg.AssetMaterialization(KEY, metadata=metadata))
 
@@ -185,6 +214,13 @@ def test_what_has_become_known_since_is_materialized(works):
         materialized(instance, next_due=dg.MetadataValue.timestamp(now + timedelta(microseconds=1000)))
         assert requests(instance) == []
         materialized(instance, next_due=dg.MetadataValue.timestamp(now))
+        # Whose checks were not evaluated, or failed, is not published by the sensor either.
+        assert requests(instance) == []
+        assert reason(instance).endswith(f"online_store/pump_pressure: {len(blocking)} not evaluated")
+        checked(instance, passed=False)
+        assert requests(instance) == []
+        assert reason(instance).endswith(f"online_store/pump_pressure: {len(blocking)} failed")
+        checked(instance, passed=True)
         (first,), (again,) = requests(instance), requests(instance)
         assert first.asset_selection == [KEY]
         assert first.run_key == again.run_key

@@ -50,7 +50,6 @@ def test_an_asset_is_described_by_its_declaration(ground: Ground) -> None:
     assert "raw_text" in [c.name for c in quarantine.metadata["dagster/column_schema"].columns]
     assert isinstance(assets.partitions_def, dg.DailyPartitionsDefinition)
     assert assets.backfill_policy == dg.BackfillPolicy.single_run()
-    assert not assets.can_subset
     assert assets.op.pool == "lakehouse_write"
     assert assets.op.retry_policy is not None
 
@@ -64,6 +63,47 @@ def test_the_code_version_changes_with_the_declaration_only(ground: Ground) -> N
 
     assert version() == version()
     assert version() != version(delimiter=";")
+
+
+DAYS = ("2024-01-02", "2024-01-03", "2024-01-04")
+
+
+@pytest.mark.parametrize(("how", "partitions"), [
+    ({"partition_key": DAYS[0]}, {DAYS[0]}),
+    ({"tags": {RANGE[0]: DAYS[0], RANGE[1]: DAYS[-1]}}, {*DAYS}),
+    ({}, {None}),
+], ids=["a day", "days", "no partitions"])  # fmt: skip
+def test_a_source_can_be_landed_by_its_raw_asset_alone(
+    ground: Ground, how: dict[str, Any], partitions: set[str | None]
+) -> None:
+    ground.put("in.csv", HEADER + row(1, 1) + row(2, 2) + "x,2024-01-02T10:00:00Z,b\n")
+    if how:
+        table = ground.daily(max_quarantined_share=0.5)
+    else:
+        table = ground.csv(uri="in.csv", event_time="at", max_quarantined_share=0.5)
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = run(
+            definitions(ground, table), instance, asset_selection=[dg.AssetKey(["raw", "readings"])], **how
+        )
+        assert done.success
+        events = done.get_asset_materialization_events()
+        for layer in ("raw", "quarantine"):
+            key = dg.AssetKey([layer, "readings"])
+            made = [e.materialization for e in events if e.asset_key == key]
+            assert {m.partition for m in made} == partitions
+            assert all(m.metadata["rows_quarantined"].value == 1 for m in made)
+
+
+def test_quarantine_alone_is_refused_before_anything_lands(ground: Ground) -> None:
+    ground.put("in.csv", HEADER + row(1, 1))
+    key = dg.AssetKey(["quarantine", "readings"])
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = run(
+            definitions(ground, ground.daily()), instance, asset_selection=[key], partition_key="2024-01-01"
+        )
+    (failure,) = [e.step_failure_data.error for e in done.all_events if e.is_step_failure]
+    assert "found selected alone, expected raw/readings with it" in str(failure)
+    assert done.get_asset_materialization_events() == []
 
 
 def test_a_materialization_tells_what_landed_and_a_second_one_that_nothing_did(ground: Ground) -> None:

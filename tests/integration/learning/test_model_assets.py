@@ -12,6 +12,9 @@ from typing import Any
 import dagster as dg
 import pytest
 from click.testing import CliRunner
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
+from dagster._core.events import DagsterEvent, DagsterEventType
+from dagster._core.utils import make_new_run_id
 
 from orchestration import models_command
 from orchestration.cli import main
@@ -28,6 +31,7 @@ from tests.integration.learning.killed import become_mortal
 from tests.model_works import CODE, Rows, make_rows, make_spec
 
 INPUT = dg.AssetCheckKey(dg.AssetKey(["raw", "readings"]), "row_count")
+WATCH = dg.AssetCheckKey(dg.AssetKey(["monitoring", "low_pressure_skew"]), "no_skew")
 
 
 @dg.asset(key=["raw", "readings"])
@@ -60,6 +64,7 @@ class Works:
             lambda name: dg.AssetKey(["dataset", name]),
             lambda _: [INPUT],
             lambda _: CODE,
+            watches=lambda _: [WATCH],
         )
 
     def evaluate_input(self, passed: bool) -> None:
@@ -236,6 +241,30 @@ def test_killed_at_any_commit_the_next_run_ends_as_if_nothing_was(works: Works, 
         assert (registry.verify(), registry.unregistered()) == ([], {})
 
 
+def test_a_run_killed_between_planning_a_watch_and_its_result_closes_no_gate(works: Works) -> None:
+    works.datasets = {"d0": few_rows()}
+    killed = dg.DagsterRun("all_assets", make_new_run_id(), status=dg.DagsterRunStatus.FAILURE)
+    works.instance.add_run(killed)
+    data = AssetCheckEvaluationPlanned(asset_key=WATCH.asset_key, check_name=WATCH.name)
+    kind = DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED.value
+    planned = DagsterEvent(kind, "all_assets", event_specific_data=data)
+    works.instance.report_dagster_event(planned, killed.run_id)
+    assert all(verdicts(works.run(make_spec())).values())
+    assert works.registry.champion("low_pressure") is not None
+
+
+def test_what_was_judged_is_not_promoted_once_a_check_has_failed(works: Works) -> None:
+    works.datasets = {"d0": few_rows()}
+    works.run(make_spec(), parts=("challenger", "evaluation"))
+    works.evaluate_input(False)
+    withheld = works.run(make_spec(), parts=("champion",))
+    assert "is not promoted: 1 failed: raw/readings:row_count" in decision(withheld, make_spec())
+    assert works.registry.champion("low_pressure") is None
+    works.evaluate_input(True)
+    works.run(make_spec(), parts=("champion",))
+    assert works.registry.champion("low_pressure") is not None
+
+
 def test_a_damaged_champion_is_told_and_not_replaced_unseen(works: Works) -> None:
     works.run(make_spec())
     champion = works.registry.champion("low_pressure")
@@ -252,6 +281,11 @@ def test_the_command_shows_promotes_and_verifies(works: Works, monkeypatch: pyte
     works.datasets["d1"] = Rows(make_rows(strength=0.5, seed=3), "d1")
     works.run(make_spec())
     monkeypatch.setattr(models_command, "open_registry", lambda _: works.registry)
+    monkeypatch.setattr(
+        models_command,
+        "input_verdicts",
+        lambda *_: works.ground().verdicts(works.instance, make_spec()),
+    )
 
     def said(*arguments: str, code: int = 0) -> str:
         result = CliRunner().invoke(main, ["models", *arguments], catch_exceptions=False)
@@ -273,6 +307,11 @@ def test_the_command_shows_promotes_and_verifies(works: Works, monkeypatch: pyte
     compared = said("compare", "low_pressure", champion.version, other.version)
     assert "log_loss" in compared
     assert f"{other.version} serves" in said("promote", "low_pressure", other.version, "--reason", "To see.")
+    works.evaluate_input(False)
+    promote = ("promote", "low_pressure", other.version, "--reason", "Now.")
+    assert "do not hold: 1 failed: raw/readings:row_count" in said(*promote, code=1)
+    assert "warning: promoted although" in said(*promote, "--ignore-failed-checks")
+    works.evaluate_input(True)
     assert f"{champion.version} serves" in said("rollback", "low_pressure", "--reason", "Seen.")
     assert "0 faults" in said("verify", "--head", champion.hash)
     assert "found no event of hash abc" in said("verify", "--head", "abc", code=1)

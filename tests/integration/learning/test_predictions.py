@@ -89,14 +89,16 @@ class Works:
         lakehouse, root = self.lakehouse, self.registry.root
         Registry(lakehouse, root, Clock(at)).promote("low_pressure", artifact.version, ANNA)
 
-    def predict(self, first: date, last: date, **changed: Any) -> Batch:
+    def predict(self, first: date, last: date, newest: date | None = None, **changed: Any) -> Batch:
         days = []
         while first <= last:
             start = datetime(first.year, first.month, first.day, tzinfo=UTC)
             days.append(Day(first, Window(start, start + timedelta(days=1))))
             first += timedelta(days=1)
         spec = changed.get("spec", self.spec)
-        return predict_days(spec, self.registry, self.catalog, self.lakehouse, days, NOW, "run", silent)
+        return predict_days(
+            spec, self.registry, self.catalog, self.lakehouse, days, NOW, "run", silent, newest
+        )
 
     def ask(self, sql: str) -> list[tuple[Any, ...]]:
         with self.lakehouse.reader() as con:
@@ -166,6 +168,23 @@ def test_each_day_is_scored_by_its_champion_from_what_was_known(works: Works) ->
     ]
     assert set(found["mode"].to_pylist()) == {"batch"}
     assert set(found["dataset_version"].to_pylist()) == {"d0"}
+
+
+def test_a_first_champion_predicts_the_newest_day_though_it_came_later(works: Works) -> None:
+    works.promote(works.first, datetime(2024, 2, 6, 12, tzinfo=UTC))
+    first, newest = date(2024, 2, 4), date(2024, 2, 5)
+    assert works.predict(first, newest).rows == 0
+    done = works.predict(first, newest, newest)
+    assert (done.by_day, done.without_champion) == ({newest: 60}, [first])
+    again = works.predict(first, newest, newest)
+    assert (again.rows, again.added, again.removed) == (60, 0, 0)
+
+
+def test_a_first_champion_that_has_learnt_from_the_newest_day_leaves_nothing_out(works: Works) -> None:
+    works.promote(works.first, datetime(2024, 2, 6, 12, tzinfo=UTC))
+    newest = date(2024, 1, 3)
+    done = works.predict(newest, newest, newest)
+    assert (done.rows, done.learnt_from) == (0, 0)
 
 
 def test_the_same_days_again_change_nothing_and_a_row_that_went_goes(works: Works) -> None:

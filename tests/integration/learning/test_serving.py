@@ -28,7 +28,7 @@ from orchestration.feature_store.online.reading import OnlineReader
 from orchestration.feature_store.views import build_catalog
 from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.artifact import Artifact
-from orchestration.learning.assets import Ground, decide, watches_hold
+from orchestration.learning.assets import Ground, decide
 from orchestration.learning.encoding import EncodedColumn, MatrixEncoding
 from orchestration.learning.events import Who
 from orchestration.learning.judging import judge_challenger
@@ -454,7 +454,7 @@ def test_what_was_served_is_compared_with_history_and_a_difference_stops_promoti
         (works.second.version, 2), (first, 4),
     ]  # fmt: skip
 
-    holds = watches_hold(instance, [skew_check(works.spec)])
+    holds = replace(ground, watches=lambda spec: [skew_check(spec)]).verdicts(instance, works.spec)
     judged = judge_challenger(
         works.spec,
         ground.registry(works.lakehouse),

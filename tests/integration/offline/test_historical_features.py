@@ -267,8 +267,8 @@ def test_what_is_not_declared_is_said_with_what_is(filled) -> None:
         ask(filled, frame(), ["x:share"], roles={"x": RoleView(view="wear", join_keys={"pomp": "pump"})})
     with pytest.raises(ValueError, match=r"as_of: found .*, expected an instant"):
         ask(filled, frame(), ["tank:level"], as_of=datetime(2013, 7, 1))
-    with pytest.raises(TypeError, match=r"found builtins\.list, expected a pandas or polars"):
-        ask(filled, [1], ["tank:level"])
+    with pytest.raises(TypeError, match=r"found builtins\.int, expected a pandas or polars"):
+        ask(filled, 1, ["tank:level"])
     with pytest.raises(FileNotFoundError):
         ask(filled, "no such.parquet", ["tank:level"])
 

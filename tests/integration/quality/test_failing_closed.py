@@ -304,15 +304,21 @@ print(passed, dict(os.environ) == before)
     assert done.stdout.splitlines()[-1] == "[True] True"
 
 
-def test_a_check_that_could_not_be_evaluated_is_an_error_even_if_it_only_warns(town: Town) -> None:
+@pytest.mark.parametrize(
+    ("level", "severity", "description"),
+    [("warn", "WARN", "Not evaluated: "), ("fail", "ERROR", "Not evaluated, so failed: ")],
+)
+def test_a_check_that_could_not_be_evaluated_keeps_its_level(
+    town: Town, level: str, severity: str, description: str
+) -> None:
     text = SIMPLE.replace(
-        "- missing:\n  - name: fare", "- missing: {threshold: {level: warn}}\n  - name: fare"
+        "- missing:\n  - name: fare", f"- missing: {{threshold: {{level: {level}}}}}\n  - name: fare"
     )
     town.run("alter table raw.trips drop column rider")
     contract = town.contract(text)
     with town.session() as con:
         verdict = verify(con, contract, contract.checks, None, NOW)[0]
         result = check_result(con, contract, verdict, None)
-    assert verdict.check.warns
-    assert (result.passed, result.severity.value) == (False, "ERROR")
-    assert result.description == "Not evaluated, so failed: lake.raw.trips has no column rider."
+    assert verdict.check.warns == (level == "warn")
+    assert (result.passed, result.severity.value) == (False, severity)
+    assert result.description == f"{description}lake.raw.trips has no column rider."

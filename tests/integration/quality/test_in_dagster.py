@@ -8,12 +8,12 @@ import dagster as dg
 import duckdb
 import pytest
 
+from orchestration.dagster_ext import GraphChecks
 from orchestration.lakehouse import LakehouseResource
 from orchestration.quality import REPORT_KEY, build_contract_checks, build_quality_report, load_contracts
 from orchestration.quality.history import HISTORY
-from orchestration.transformation.gate import blocking_by_asset, refuse_failing_inputs
 from orchestration.transformation.selection import LayerConfig
-from tests.unit.quality.town import PARTITIONS, Town, clock, write_contracts
+from tests.unit.quality.town import DAY, PARTITIONS, Town, clock, write_contracts
 
 TRIPS, CITIES, STAGED = (
     dg.AssetKey(path) for path in (["raw", "trips"], ["raw", "cities"], ["staged", "stg_trips"])
@@ -63,11 +63,12 @@ def definitions(
 
     contracts = load_contracts(town.declarations, town.settings.soda_checks_dir)
     checks = build_contract_checks(contracts, clock())
-    gates = blocking_by_asset(spec for definition in checks for spec in definition.check_specs)
+    gates = GraphChecks({TRIPS: DAY} if partitions else {})
+    gates.add(spec for definition in checks for spec in definition.check_specs)
 
-    @dg.asset(key=STAGED, deps=[TRIPS, CITIES], automation_condition=blocked)
+    @dg.asset(key=STAGED, deps=[TRIPS, CITIES], partitions_def=partitions, automation_condition=blocked)
     def staging(context: dg.AssetExecutionContext, config: LayerConfig) -> None:
-        refuse_failing_inputs(context, gates, config.ignore_failed_checks)
+        gates.require_built_on_passing(context, is_ignored=config.ignore_failed_checks)
 
     return dg.Definitions(
         assets=[landing, staging, build_quality_report(contracts, town.settings, clock())],
@@ -141,7 +142,7 @@ def test_a_bad_day_is_not_hidden_by_a_good_one_after_it(town: Town, instance: dg
     later = run(defs, instance, checks=check, partition="2013-01-01").get_asset_check_evaluations()[0]
     assert not later.passed
     assert later.metadata["failed_rows"].value == 0
-    assert "Not mended elsewhere: 2013-01-02T05:00:00+00:00" in (later.description or "")
+    assert "Still failing for: 2013-01-02T05:00:00+00:00" in (later.description or "")
     town.run(MENDED)
     assert not passes("2013-01-01")
     assert passes("2013-01-02")
@@ -201,8 +202,8 @@ def test_a_day_whose_check_crashed_is_not_hidden_by_a_good_one_after_it(
     good = check_of(defs, instance, "2013-01-01")
     assert not good.passed
     assert good.description == (
-        "Missing values of rider: 0 in 8 rows tested; expected none. Not mended elsewhere: "
-        "2013-01-02T05:00:00+00:00 to 2013-01-03T05:00:00+00:00; run the check there again."
+        "Missing values of rider: 0 in 8 rows tested; expected none. Not evaluated for: "
+        "2013-01-02T05:00:00+00:00 to 2013-01-03T05:00:00+00:00; rerun the check on these partitions."
     )
     assert check_of(defs, instance, "2013-01-02").passed
     assert check_of(defs, instance, "2013-01-01").passed
@@ -236,7 +237,7 @@ def test_days_checked_at_once_do_not_hide_each_other(town: Town, instance: dg.Da
     assert (within, bad.passed) == ([True], False)
     assert not newest_passed(instance)
     later = check_of(defs, instance, "2013-01-03")
-    assert "Not mended elsewhere: 2013-01-02T05:00:00+00:00" in (later.description or "")
+    assert "Still failing for: 2013-01-02T05:00:00+00:00" in (later.description or "")
     town.run(MENDED)
     assert check_of(defs, instance, "2013-01-02").passed
     assert newest_passed(instance)
@@ -256,22 +257,22 @@ def test_a_check_of_the_whole_table_is_mended_by_any_run(town: Town, instance: d
 
 def test_a_layer_run_alone_is_not_built_on_inputs_that_fail(town: Town, instance: dg.DagsterInstance) -> None:
     defs = definitions(town)
-    assert run(defs, instance, STAGED).success  # nothing was ever built or checked
+    assert run(defs, instance, STAGED, partition="2013-01-02").success  # nothing was ever built or checked
     away = _Away.from_settings(town.settings)
     assert not run(definitions(town, lakehouse=away), instance, TRIPS, partition="2013-01-02").success
-    crashed = run(defs, instance, STAGED)
-    assert "raw/trips: no_missing_rider: not evaluated: run " in why(crashed)
+    crashed = run(defs, instance, STAGED, partition="2013-01-02")
+    assert "raw/trips: no_missing_rider: not evaluated for 2013-01-02T05:00:00+00:00 to " in why(crashed)
     town.run(NO_RIDER)
     assert not check_of(defs, instance, "2013-01-02").passed
     assert "raw/trips: no_missing_rider: failed: Missing values of rider: 1 in 2 rows" in why(
-        run(defs, instance, STAGED)
+        run(defs, instance, STAGED, partition="2013-01-02")
     )
     job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection={STAGED})
     told = {"ops": {"staged__stg_trips": {"config": {"ignore_failed_checks": True}}}}
-    assert job.execute_in_process(instance=instance, run_config=told).success
+    assert job.execute_in_process(instance=instance, run_config=told, partition_key="2013-01-02").success
     town.run(MENDED)
     assert run(defs, instance, TRIPS, partition="2013-01-02").success
-    assert run(defs, instance, STAGED).success
+    assert run(defs, instance, STAGED, partition="2013-01-02").success
 
 
 def test_a_check_runs_alone_with_and_without_a_partition(town: Town, instance: dg.DagsterInstance) -> None:

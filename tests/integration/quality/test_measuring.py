@@ -60,13 +60,13 @@ checks:
   - freshness: {column: at, threshold: {unit: hour, must_be: 0}}
   - failed_rows: {name: cheap, expression: fare < 0 or fare > 100, filter: seats < 9 or seats > 8,
       attributes: {dimension: accuracy}}
-  - failed_rows: {name: crowded, qualifier: q, attributes: {dimension: accuracy},
+  - failed_rows: {name: crowded, attributes: {dimension: accuracy},
       query: "select city, count(*) as copies from raw.trips group by city having count(*) > 1"}
-  - failed_rows: {name: strangers, qualifier: n, attributes: {dimension: consistency},
+  - failed_rows: {name: strangers, attributes: {dimension: consistency},
       query: "select t.* from raw.trips as t
         where not exists (select 1 from lake.raw.cities as c where c.city = t.city)"}
   - metric: {name: total, expression: sum(seats), threshold: {must_be: 0}, attributes: {dimension: accuracy}}
-  - metric: {name: average, qualifier: q, query: select avg(fare) from raw.trips, threshold: {must_be: 0},
+  - metric: {name: average, query: select avg(fare) from raw.trips, threshold: {must_be: 0},
       attributes: {dimension: accuracy}}
 """
 
@@ -145,9 +145,9 @@ def test_lake_in_front_of_a_name_and_scope_table_mean_the_whole_table(town: Town
       - row_count: {qualifier: ever, attributes: {scope: table}}
       - metric: {name: seen, query: select count(*) from raw.trips, threshold: {must_be: 2},
           attributes: {dimension: accuracy}}
-      - metric: {name: ever, qualifier: a, query: select count(*) from lake.raw.trips, threshold: {must_be: 10},
+      - metric: {name: ever, query: select count(*) from lake.raw.trips, threshold: {must_be: 10},
           attributes: {dimension: accuracy}}
-      - metric: {name: all_seen, qualifier: b, query: select count(*) from raw.trips, threshold: {must_be: 10},
+      - metric: {name: all_seen, query: select count(*) from raw.trips, threshold: {must_be: 10},
           attributes: {dimension: accuracy, scope: table}}
       - failed_rows: {name: beyond, threshold: {must_be: 2}, attributes: {dimension: accuracy},
           expression: trip > (select max(trip) - 2 from lake.raw.trips)}

@@ -274,7 +274,8 @@ def test_every_asset_has_owner_group_kinds_description_columns_and_lineage(works
         assert node.group_name != "default", key
         assert node.kinds, key
         assert node.description, key
-        assert node.freshness_policy is not None, key
+        # Dagster measures policies on the wall clock; the domain's is a replay clock.
+        assert (node.freshness_policy is None) == (key.path[0] != "operations"), key
         if key.path[0] in ("raw", "quarantine", "staged", "features", "training", "predictions", "outcomes"):
             assert node.metadata["dagster/column_schema"].columns, key
     assert graph.get(dg.AssetKey(["features", "pump_pressure"])).parent_keys == {

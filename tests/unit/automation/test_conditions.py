@@ -11,9 +11,12 @@ from dagster._core.definitions.automation_tick_evaluation_context import (
 )
 
 from orchestration.asset_specs import own_check
-from orchestration.automation.conditions import automate
+from orchestration.automation.conditions import automate as automate_with
+from orchestration.dagster_ext import GraphChecks
+from orchestration.declarations import Partition
 
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01")
+PARTITION = Partition(frequency="daily", start="2024-01-01", end="2024-02-01")
 OLD, NEWEST = "2024-01-10", "2024-01-31"
 RAW, STAGED, FEATURES, REPORT = (
     dg.AssetKey([layer, "t"]) for layer in ("raw", "staged", "features", "quality")
@@ -47,6 +50,12 @@ class Graph:
         @dg.asset_check(asset=RAW, name="gate", blocking=True)
         def gate() -> dg.AssetCheckResult:
             return dg.AssetCheckResult(passed=self.passes)
+
+        checks = GraphChecks({RAW: PARTITION} if partitions else {})
+        checks.add(gate.check_specs)
+
+        def automate(spec: dg.AssetSpec) -> dg.AssetSpec:
+            return automate_with(spec, checks)
 
         self.defs = dg.Definitions(
             assets=dg.map_asset_specs(automate, [raw, staged, features, report]),
@@ -171,7 +180,8 @@ def test_predictions_follow_features_but_not_another_champion() -> None:
     @dg.asset(key=predictions, deps=[FEATURES, champion], partitions_def=DAYS, backfill_policy=single)
     def predicted() -> None: ...
 
-    defs = dg.Definitions(assets=[features, promoted, *dg.map_asset_specs(automate, [predicted])])
+    automated = dg.map_asset_specs(lambda spec: automate_with(spec, GraphChecks()), [predicted])
+    defs = dg.Definitions(assets=[features, promoted, *automated])
     instance, cursor = dg.DagsterInstance.ephemeral(), None
 
     def requested(*made: dg.AssetsDefinition) -> set[str]:

@@ -26,6 +26,7 @@ from orchestration.automation.notifiers import (
     build_notifiers,
 )
 from orchestration.settings import Settings
+from tests.programs import require
 
 ALERT = Alert("ana@example.org", "Groundwork: 1 failing", ("raw/t was not made (run 1)",))
 LOG = logging.getLogger("tests.notifiers")
@@ -151,7 +152,7 @@ def test_a_refusing_mail_server_is_an_error() -> None:
 def test_a_password_is_given_in_secret_only_and_to_the_right_server(tmp_path: Path) -> None:
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+        [str(require("openssl")), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
          "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2",
          "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True,

@@ -12,11 +12,9 @@ from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 from orchestration.automation.freshness import (
     DAILY_LIMITS,
     REFERENCE_LIMITS,
-    STANDSTILL,
     Measurement,
-    freshness_policy,
+    build_freshness_checks,
     judge,
-    limits_of,
     with_policy,
 )
 from orchestration.automation.jobs import build_jobs, reached_partitions
@@ -218,15 +216,16 @@ def test_sources_with_different_partitions_are_a_fault_that_names_both() -> None
     assert "sources.b" in str(error.value)
 
 
-def test_limits_follow_from_the_declaration_or_from_the_partitions() -> None:
-    own = Freshness(column="at", warn_after="6 hours", fail_after="2 days")
-    tables = source("a", DAYS, own), source("b", DAYS), source("c", None)
-    found = [limits_of(t, declared(*tables)) for t in tables]
-    assert [(x.column, x.warn_after, x.fail_after) for x in found] == [
-        ("at", timedelta(hours=6), timedelta(days=2)),
-        ("at", *DAILY_LIMITS),
-        (None, *REFERENCE_LIMITS),
-    ]
+OWN = Freshness(column="at", warn_after="6 hours", fail_after="2 days")
+
+
+def test_only_declared_freshness_is_checked() -> None:
+    tables = declared(source("a", DAYS, OWN), source("b", DAYS), source("c", None))
+    (checks,) = build_freshness_checks(tables, REPLAY)
+    (spec,) = checks.check_specs
+    assert (spec.asset_key, spec.name) == (dg.AssetKey(["raw", "a"]), "freshness")
+    assert spec.description == "The newest at is at most 6 hours old on the platform's clock."
+    assert build_freshness_checks(declared(source("b", DAYS)), Clock()) == []
 
 
 @pytest.mark.parametrize(
@@ -239,52 +238,53 @@ def test_limits_follow_from_the_declaration_or_from_the_partitions() -> None:
     ],
 )
 def test_old_data_warns_and_then_fails(age: timedelta, passed: bool, severity: str) -> None:
-    table = source("a", DAYS, Freshness(column="at", warn_after="6 hours", fail_after="2 days"))
-    limits = limits_of(table, declared(table))
-    result = judge(table, limits, Measurement(REPLAY.now() - age, age), REPLAY)
+    result = judge(source("a", DAYS, OWN), OWN, Measurement(REPLAY.now() - age, age), REPLAY)
     assert (result.passed, result.severity.value) == (passed, severity)
+    words = f"{age // timedelta(hours=1)} hours" if age < timedelta(days=1) else "3 days"
+    assert result.description == f"{words} old on the replay clock, limit 6 hours"
     assert result.metadata["clock"].value == "replay"
     assert result.metadata["age_hours"].value == age.total_seconds() / 3600
 
 
 def test_a_table_without_any_row_fails() -> None:
-    table = source("a", DAYS)
-    result = judge(table, limits_of(table, declared(table)), Measurement(None, None), REPLAY)
+    result = judge(source("a", DAYS, OWN), OWN, Measurement(None, None), REPLAY)
     assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    warns = OWN.model_copy(update={"fail_after": None})
+    result = judge(source("a", DAYS, warns), warns, Measurement(None, None), REPLAY)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert not result.metadata["evaluated"].value
 
 
-def test_on_the_wall_clock_a_policy_uses_the_limits_and_on_the_replay_clock_nothing_ages() -> None:
-    table = source("a", DAYS, Freshness(column="at", warn_after="6 hours", fail_after="2 days"))
-    limits = limits_of(table, declared(table))
-    wall, replay = freshness_policy(limits, Clock()), freshness_policy(limits, REPLAY)
-    assert isinstance(wall, TimeWindowFreshnessPolicy)
-    assert isinstance(replay, TimeWindowFreshnessPolicy)
-    assert wall.warn_window is not None
-    assert wall.warn_window.to_timedelta() == timedelta(hours=6)
-    assert wall.fail_window.to_timedelta() == timedelta(days=2)
-    assert replay.fail_window.to_timedelta() == STANDSTILL
+Windows = tuple[timedelta | None, timedelta] | None
 
 
-def test_every_asset_gets_a_policy_and_upkeep_follows_the_wall_clock() -> None:
-    tables = declared(source("a", DAYS))
+def windows(
+    key: str, clock: Clock, partitions: dg.PartitionsDefinition[str] | None = None, **ages: timedelta | None
+) -> Windows:
+    """The policy's warn and fail windows of an asset; None without a policy."""
+    tables = declared(source("a", DAYS, OWN), source("b", DAYS))
+    spec = dg.AssetSpec(key.split("/"), partitions_def=partitions)
+    keyed = {dg.AssetKey(["model", name]): age for name, age in ages.items()}
+    policy = with_policy(spec, tables, clock, keyed).freshness_policy
+    if policy is None:
+        return None
+    assert isinstance(policy, TimeWindowFreshnessPolicy)
+    return policy.warn_window and policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()
 
-    def window(*path: str) -> timedelta:
-        policy = with_policy(dg.AssetSpec(list(path)), tables, REPLAY).freshness_policy
-        assert isinstance(policy, TimeWindowFreshnessPolicy)
-        return policy.fail_window.to_timedelta()
 
-    assert window("raw", "a") == STANDSTILL
-    assert window("quality", "report") == STANDSTILL
-    assert window("operations", "upkeep") == REFERENCE_LIMITS[1]
+def test_on_the_wall_clock_a_policy_has_the_declared_windows_or_those_of_the_partitions() -> None:
+    days = partitions_def(DAYS, REPLAY)
+    assert windows("raw/a", Clock(), days) == (timedelta(hours=6), timedelta(days=2))
+    assert windows("raw/b", Clock(), days) == DAILY_LIMITS
+    assert windows("quality/report", Clock()) == REFERENCE_LIMITS
 
 
-def test_what_is_made_anew_at_an_age_is_stale_after_it() -> None:
-    key, tables = dg.AssetKey(["model", "m_champion"]), declared(source("a", DAYS))
-    windows = []
-    for age in (timedelta(days=30), None):
-        policy = with_policy(dg.AssetSpec(key), tables, Clock(), {key: age}).freshness_policy
-        assert isinstance(policy, TimeWindowFreshnessPolicy)
-        windows.append(
-            (policy.warn_window and policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta())
-        )
-    assert windows == [(timedelta(days=30), timedelta(days=60)), (None, STANDSTILL)]
+def test_on_the_replay_clock_only_upkeep_has_a_policy() -> None:
+    assert windows("raw/a", REPLAY) is None
+    assert windows("quality/report", REPLAY) is None
+    assert windows("operations/upkeep", REPLAY) == REFERENCE_LIMITS
+
+
+def test_what_is_rebuilt_at_an_age_is_stale_after_it_and_what_is_not_never_is() -> None:
+    assert windows("model/m", Clock(), m=timedelta(days=30)) == (timedelta(days=30), timedelta(days=60))
+    assert windows("model/m", Clock(), m=None) is None

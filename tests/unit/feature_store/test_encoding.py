@@ -85,6 +85,8 @@ def same(one, other):
     """Equal, of one type, NaN equal to itself and zeros told apart by sign."""
     if type(one) is not type(other):
         return False
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same, one, other))
     if isinstance(one, float):
         return (one == other and math.copysign(1, one) == math.copysign(1, other)) or (
             math.isnan(one) and math.isnan(other)
@@ -102,6 +104,36 @@ def test_every_value_of_every_type_comes_back(duck, rows):
     for given_row, read_row in zip(rows, back, strict=True):
         for (data_type, value), read in zip(zip(VALUES, given_row, strict=True), read_row, strict=True):
             assert same(value, read), (data_type, value, read)
+
+
+def lists(values, size=None):
+    return st.lists(st.none() | values, min_size=size or 0, max_size=3 if size is None else size)
+
+
+LISTS = {f"{data_type}[]": lists(values) for data_type, values in VALUES.items()} | {
+    "float[3]": lists(VALUES["float"], 3),
+    "double[][]": lists(lists(VALUES["double"])),
+    "varchar[][]": lists(lists(TEXTS)),
+    "decimal(38,5)[2][]": lists(lists(VALUES["decimal(38,5)"], 2)),
+}
+ALL_LISTS = make_view({f"f{n}": data_type for n, data_type in enumerate(LISTS)})
+
+
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(st.lists(st.tuples(*(st.none() | values for values in LISTS.values())), min_size=1, max_size=4))
+def test_every_list_of_every_type_comes_back(duck, rows):
+    back = unpack(ALL_LISTS, pack(duck, ALL_LISTS, rows))
+    for given_row, read_row in zip(rows, back, strict=True):
+        for data_type, value, read in zip(LISTS, given_row, read_row, strict=True):
+            assert same(value, read), (data_type, value, read)
+
+
+def test_no_list_an_empty_one_and_one_of_a_null_are_three_things(duck):
+    view = make_view({"a": "integer[]", "b": "varchar[]", "c": "integer[][]", "d": "double"})
+    rows = [(None, None, None, 1.5), ([], [], [], None), ([None], [None, ""], [[], None, [1, None]], 0.0)]
+    assert unpack(view, pack(duck, view, rows)) == rows
 
 
 def test_values_read_are_those_that_duckdb_gives(duck):
@@ -195,7 +227,15 @@ def test_a_reader_with_another_schema_gets_an_error_and_no_value(duck, other):
 
 
 @pytest.mark.parametrize(
-    "data_type", ["interval", "integer[]", "struct(a integer)", "timestamp_ns", "time with time zone"]
+    "data_type",
+    [
+        "interval",
+        "interval[]",
+        "struct(a integer)",
+        "struct(a integer)[]",
+        "timestamp_ns",
+        "time with time zone",
+    ],
 )
 def test_a_type_that_cannot_be_stored_is_named(data_type):
     with pytest.raises(UnsupportedTypeError, match=r"columns\.x\.data_type: found .* expected one that"):

@@ -95,8 +95,8 @@ def test_the_first_champion_must_beat_the_baseline(models: Any) -> None:
     ("checks", "fault"),
     [
         ({}, "found no blocking check on any input"),
-        ({"a": True, "b": None}, "b not evaluated"),
-        ({"a": False, "b": None}, "a failed; b not evaluated"),
+        ({"a": True, "b": None}, "1 not evaluated: b"),
+        ({"a": False, "b": None}, "1 failed: a; 1 not evaluated: b"),
     ],
 )
 def test_nothing_is_judged_on_inputs_that_do_not_hold(models: Any, checks: Any, fault: str) -> None:

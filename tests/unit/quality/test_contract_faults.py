@@ -237,13 +237,18 @@ FAULTS = {
         on_table("failed_rows: {name: f, expression: fare < 0}"),
         "found no dimension",
     ),
-    "two checks Soda cannot tell apart": (
-        on_column("missing: {name: a}\n      - missing: {name: b}"),
-        ":6: missing: found a second missing check of fare without a qualifier of its own",
+    "two checks of one type and one name": (
+        on_column("missing: {filter: fare > 1}\n      - missing: {filter: fare > 2}"),
+        ":6: missing: found the name 'no_missing_fare' a second time, "
+        "expected a name or qualifier of its own (the first stands on line 5)",
     ),
-    "two checks Dagster cannot tell apart": (
+    "two checks of two types and one name": (
         on_column("missing: {name: row_count}"),
-        "name: found 'row_count' a second time",
+        "row_count: found the name 'row_count' a second time",
+    ),
+    "a name that a qualifier gives elsewhere": (
+        on_column("missing: {qualifier: cash}\n      - duplicate: {name: no_missing_fare_cash}"),
+        ":6: duplicate: found the name 'no_missing_fare_cash' a second time",
     ),
     "a column twice": (
         "columns:\n  - name: fare\n    checks: [missing: ]\n  - name: fare\n    checks: [duplicate: ]\n"
@@ -264,7 +269,8 @@ FAULTS = {
     "no YAML": ("columns: [\n", "expected YAML"),
     "a window column that is not declared": (
         "check_attributes: {window_column: when}\n" + on_table("schema:"),
-        "trips: found no column 'when', expected the column that tells a row's partition",
+        "trips: found no column 'when', expected the column that tells a row's partition, "
+        "or its name as check_attributes.window_column in soda_checks/raw/trips.yml",
     ),
     "a window column that is no time": (
         "check_attributes: {window_column: fare}\n" + on_table("schema:"),

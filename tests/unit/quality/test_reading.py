@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestration.declarations import Declarations, load_declarations
 from orchestration.quality.contract import Contract
 from orchestration.quality.loading import load_contracts
-from tests.unit.quality.town import town, write_contracts
+from tests.manifests import model_node
+from tests.unit.quality.town import ROW_COUNT, town, write_contracts
 
 
 def read(folder: Path, text: str) -> Contract:
@@ -137,3 +139,39 @@ def test_loading_imports_neither_soda_nor_pandas(tmp_path: Path) -> None:
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def test_checks_of_one_type_need_different_names_only(tmp_path: Path) -> None:
+    rest = "attributes: {dimension: accuracy}"
+    text = (
+        "columns:\n  - name: fare\n    checks:\n"
+        "      - missing: {name: paid}\n      - missing: {name: paid_late, filter: seats > 1}\n"
+        "      - aggregate: {function: min, threshold: {must_be: 0}}\n"
+        "      - aggregate: {function: max, threshold: {must_be: 9}}\n"
+        "checks:\n  - row_count:\n  - row_count: {name: some_in_rome, filter: city = 'Rome'}\n"
+        f"  - failed_rows: {{name: fare_not_negative, expression: fare < 0, {rest}}}\n"
+        f"  - failed_rows: {{name: seats_not_negative, expression: seats < 0, {rest}}}\n"
+        "  - duplicate: {columns: [trip]}\n  - duplicate: {columns: [trip, at]}\n"
+        f"  - metric: {{name: total, expression: sum(fare), threshold: {{must_be: 1}}, {rest}}}\n"
+        f"  - metric: {{name: most, expression: max(fare), threshold: {{must_be: 1}}, {rest}}}\n"
+    )
+    assert [check.name for check in read(tmp_path, text).checks] == [
+        "paid", "paid_late", "min_fare", "max_fare", "row_count", "some_in_rome", "fare_not_negative",
+        "seats_not_negative", "unique_trip", "unique_trip_at", "total", "most",
+    ]  # fmt: skip
+
+
+def test_a_spine_is_tested_by_the_day_that_it_declares(tmp_path: Path) -> None:
+    spine = model_node(
+        "spine", "training", {"trip": "integer", "leaves_at": "timestamptz"},
+        spine={"key": ["trip"], "partition_by": "leaves_at"},
+    )  # fmt: skip
+    spine["depends_on"]["nodes"] = ["raw.trips"]
+    (table,) = load_declarations({"sources": {}, "nodes": {"spine": spine}}).tables.values()
+    declarations = Declarations({**town().tables, table.unique_id: table})
+    write_contracts(tmp_path, {})
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "spine.yml").write_text("dataset: lake/training/spine\n" + ROW_COUNT)
+    contract = load_contracts(declarations, tmp_path)[-1]
+    assert contract.target.window_column is not None
+    assert (contract.target.table.name, contract.target.window_column.name) == ("spine", "leaves_at")

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from orchestration.declarations import in_words
 from orchestration.feature_store.discovery import (
     CheckResult,
     Facts,
@@ -202,4 +203,4 @@ def test_a_share_never_looks_like_none_or_all_where_it_is_not(part, shown):
     (timedelta(minutes=90), "90 minutes"), (timedelta(hours=29), "29 hours"), (timedelta(0), "0 seconds"),
 ])  # fmt: skip
 def test_a_length_of_time_is_in_its_largest_whole_unit(span, words):
-    assert drawing.in_words(span) == words
+    assert in_words(span) == words

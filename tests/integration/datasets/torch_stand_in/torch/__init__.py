@@ -1,0 +1,1 @@
+"""As much of PyTorch as ``TorchDataset`` needs, where PyTorch is not installed."""

@@ -1,0 +1,5 @@
+"""No group of processes."""
+
+
+def is_available() -> bool:
+    return False
