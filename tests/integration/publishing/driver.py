@@ -35,6 +35,8 @@ from orchestration.settings import MovingClock
 from tests.killing import die
 from tests.water_works import WaterWorks
 
+SECONDS = 60
+"""How long a forked run may take."""
 START = datetime(2024, 1, 9, tzinfo=UTC)
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED]
 
@@ -194,6 +196,9 @@ class Driver:
         pid = os.fork()
         if pid == 0:
             code = 2
+            # A child that waits for a thread of its parent would never end.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(SECONDS)
             try:
                 self.listen = lambda _: None
                 with open_instance(self.works.settings) as instance:
@@ -203,7 +208,7 @@ class Driver:
                 os._exit(code)
         _, status = os.waitpid(pid, 0)
         code = os.waitstatus_to_exitcode(status)
-        assert code in {0, 1, -signal.SIGKILL}, code
+        assert code in {0, 1, -signal.SIGKILL}, f"the forked run ended with {code}"
         for event in self.instance.all_logs(run_id):
             self._report(event)
         if code >= 0:
