@@ -38,19 +38,33 @@ main.add_command(models)
     "--select", metavar="SELECTION", help="Assets to run, as in the UI's search: key:raw/* or group:staged."
 )
 @click.option("--force", is_flag=True, help="Run even when nothing has changed since the last run.")
-def run(partition: str | None, first: str | None, last: str | None, select: str | None, force: bool) -> None:
+@click.option("--full-refresh", is_flag=True, help="Build the tables of dbt models again from nothing.")
+def run(
+    partition: str | None,
+    first: str | None,
+    last: str | None,
+    select: str | None,
+    force: bool,
+    full_refresh: bool,
+) -> None:
     """Materialize the whole graph, with every check, in this process."""
     for day in filter(None, (partition, first, last)):
         _check_day(day)
     if partition and (first or last):
         raise click.UsageError("--partition and --from/--to exclude each other")
+    if full_refresh and (partition or first or last):
+        raise click.UsageError(
+            "--full-refresh and --partition/--from/--to exclude each other: other partitions would be lost"
+        )
     # A run makes millions of objects that stay and next to no cycles: to look for some costs it a seventh.
     gc.set_threshold(200_000, 50, 100)
     # Dagster takes seconds to import: --help and mistakes need none of it.
     from orchestration.run_command import FAULTS, run_command  # noqa: PLC0415
 
     try:
-        code = run_command(Settings(), partition or first, partition or last, select, force=force)
+        code = run_command(
+            Settings(), partition or first, partition or last, select, force=force, full_refresh=full_refresh
+        )
     except FAULTS as fault:
         raise click.ClickException(str(fault)) from fault
     gc.freeze()  # Python would look through everything once more before it ends: a second

@@ -171,8 +171,7 @@ def run_graph(
     if succeeded and progress.withheld:
         word, style = "succeeded but withheld a promotion", "red"
     console.print(f"Run {result.run_id} {word} in {time.monotonic() - started:.1f} s", style=style)
-    reasons = [*(f"blocked by {name}" for name in progress.blocked), *progress.errors]
-    for line in [*(() if succeeded else reasons), *progress.withheld]:
+    for line in [*(() if succeeded else progress.why_failed()), *progress.withheld]:
         console.print(f"  {line}", style=style, markup=False)
     return Outcome(result.run_id, succeeded and not progress.withheld, summary, tuple(progress.withheld))
 

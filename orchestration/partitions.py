@@ -50,6 +50,12 @@ def day_window(partition: Partition, day: date) -> Window:
     return Window(midnight(day), midnight(day + timedelta(days=1)))
 
 
+def newest_day(partition: Partition, clock: Clock) -> date:
+    """The newest declared day that is over on the platform's clock; before ``start`` when none is."""
+    over = clock.now().astimezone(partition.tz).date() - timedelta(days=1)
+    return over if partition.end is None else min(over, partition.end - timedelta(days=1))
+
+
 def run_window(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Window | None:
     """The span of instants of the partitions a step works on.
 

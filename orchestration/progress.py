@@ -62,6 +62,7 @@ class Progress:
         self.blocked: list[str] = []
         self.withheld: list[str] = []
         self.evaluated: set[dg.AssetCheckKey] = set()
+        self._failed_steps: list[str] = []
 
     @contextmanager
     def shown(self) -> Iterator["Progress"]:
@@ -183,12 +184,19 @@ class Progress:
         self._line(layer, name, f"{'checks':>18}  {self._lap():6.1f} s  {text}", style)
 
     def _failed(self, event: dg.DagsterEvent) -> None:
-        error = event.step_failure_data.error
+        error, said = event.step_failure_data.error, event.step_failure_data.user_failure_data
         if error is None or error.cls_name == "DagsterAssetCheckFailedError":
             return
-        text = ((error.cause or error).message or "the step failed").strip()
+        description = said.description if said is not None else None
+        text = (description or (error.cause or error).message or "the step failed").strip()
         self.errors.append(f"{event.step_key}: {text}")
+        self._failed_steps.append(event.step_key or "")
         self._print(f"  {event.step_key} failed: {text}", "red")
+
+    def why_failed(self) -> list[str]:
+        """A line each for what failed the run; an error that was printed when it came is only named."""
+        steps = [f"{step} failed: its error is printed above" for step in self._failed_steps]
+        return [*(f"blocked by {name}" for name in self.blocked), *(steps or self.errors)]
 
     def summary(self) -> str:
         """The table at the end, as plain text: one line a layer."""

@@ -10,9 +10,12 @@ from typing import Any
 
 import yaml
 
-from orchestration.declarations import Declarations, load_declarations
+from orchestration.declarations import DeclarationError, Declarations, load_declarations
+from orchestration.ingestion.raw_table import STAMPS
+from orchestration.partitions import newest_day
 from orchestration.settings import Clock, Settings, make_clock
 from orchestration.transformation import load_manifest
+from orchestration.transformation.measures import check_measures
 
 
 @dataclass(frozen=True)
@@ -37,10 +40,35 @@ def read_project(settings: Settings) -> Project:
 
     Raises:
         DbtParseError: dbt cannot parse it.
-        DeclarationError: Its declarations have faults.
+        DeclarationError: Its declarations have faults, or its data starts after the replay clock.
         ValueError: It declares a clock that is none.
     """
     manifest = load_manifest(settings)
     variables = _declared_variables(settings)
     clock = make_clock(settings, (variables.get("groundwork") or {}).get("clock"))
-    return Project(settings, manifest, load_declarations(manifest), clock, variables)
+    declarations = load_declarations(manifest)
+    _check_clock(declarations, clock)
+    check_measures(settings, manifest, declarations, STAMPS)
+    return Project(settings, manifest, declarations, clock, variables)
+
+
+def _check_clock(declarations: Declarations, clock: Clock) -> None:
+    """Refuse a replay clock that stands before the data: partitioned assets would have no partition, ever.
+
+    Raises:
+        DeclarationError: A source's partitions start after the clock.
+    """
+    if clock.mode != "replay":
+        return
+    faults = [
+        f"{table.file}: sources.{table.schema}.{table.name}.config.meta.ingest.partition.start: "
+        f"found {partition.start}, expected a day that is over on the replay clock, which stands at "
+        f"{clock.now():%Y-%m-%d %H:%M} UTC: "
+        "set GROUNDWORK_CLOCK=wall, or in dbt_project.yml vars.groundwork.clock to {mode: wall} or to an "
+        "instant after the data"
+        for table in declarations.sources
+        if (partition := table.ingest.partition) is not None
+        and newest_day(partition, clock) < partition.start
+    ]
+    if faults:
+        raise DeclarationError(faults)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from orchestration.automation.fingerprint import FINGERPRINT_TAG, Note, compute_fingerprint, folders_of
-from orchestration.automation.jobs import Span, reached_partitions
+from orchestration.automation.jobs import Span, project_partition, reached_partitions
 from orchestration.automation.local_run import quiet
 from orchestration.cli import UI_HINT
 from orchestration.declarations import DeclarationError
@@ -21,13 +21,20 @@ from orchestration.project import Project, read_project
 from orchestration.quality import ContractError
 from orchestration.settings import Settings
 from orchestration.transformation import DbtParseError
+from orchestration.transformation.selection import FULL_REFRESH_TAG
 
 FAULTS = (ContractError, DbtParseError, DeclarationError, IngestFault, UsageFault, ValidationError)
 """What is wrong with the project, the settings or the command: told without a stack trace."""
 
 
 def run_command(
-    settings: Settings, first: str | None, last: str | None, select: str | None, *, force: bool
+    settings: Settings,
+    first: str | None,
+    last: str | None,
+    select: str | None,
+    *,
+    force: bool,
+    full_refresh: bool = False,
 ) -> int:
     """Run the graph, unless nothing has changed since it last ran.
 
@@ -37,6 +44,7 @@ def run_command(
         last: Last partition; the newest that is over when None.
         select: Assets, as Dagster's selection syntax; all when None.
         force: Run in any case.
+        full_refresh: Build the tables of dbt models again from nothing; implies ``force``.
 
     Returns:
         The exit code: 0 when the run succeeded, no blocking check failed, and no promotion was withheld for
@@ -50,14 +58,19 @@ def run_command(
         console = Console(file=terminal, highlight=False, soft_wrap=True)
         project = read_project(settings)
         span = requested_span(project, first, last)
+        if span is None and project_partition(project.declarations) is not None:
+            words = "no partition is over yet: only assets without partitions are run"
+            console.print(words, style="yellow")
         fingerprint = _fingerprint(project, span, select)
-        note = None if force or fingerprint is None else _up_to_date(settings, fingerprint)
+        note = None if force or full_refresh or fingerprint is None else _up_to_date(settings, fingerprint)
         if note is not None:
             console.print(f"Up to date: nothing has changed since run {note.run_id}.", style="green")
             console.print(f"--force runs it again.\n\n{note.summary}\n\n{UI_HINT}", markup=False)
             return 0
         Note.tear(settings)
         tags = {FINGERPRINT_TAG: fingerprint} if fingerprint else {}
+        if full_refresh:
+            tags[FULL_REFRESH_TAG] = "true"
         outcome = run_graph(project, span, select, tags, console)
         if outcome.succeeded and fingerprint is not None:
             snapshot, folders = _snapshot(settings), folders_of(settings)

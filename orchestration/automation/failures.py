@@ -60,8 +60,9 @@ def _errors(instance: dg.DagsterInstance, run_id: str) -> tuple[dict[str, str], 
     for record in records:
         event = record.event_log_entry.get_dagster_event()
         if event.event_type == DagsterEventType.STEP_FAILURE and event.step_key is not None:
-            error = event.step_failure_data.error
-            text = (error.cause or error).message if error is not None else event.message
+            error, said = event.step_failure_data.error, event.step_failure_data.user_failure_data
+            text = said.description if said is not None else None
+            text = text or ((error.cause or error).message if error is not None else event.message)
             steps[event.step_key] = _first_line(text, "the step failed")
         else:
             whole = _first_line(event.message, whole)

@@ -61,6 +61,7 @@ from orchestration.declarations.tables import (
     DeclaredColumn,
     Exposure,
     Layer,
+    NullKeys,
     Table,
 )
 
@@ -92,6 +93,7 @@ __all__ = [
     "ModelSplit",
     "Monitoring",
     "NewLabelsTrigger",
+    "NullKeys",
     "OnDemandFeature",
     "OperatingPoint",
     "Partition",

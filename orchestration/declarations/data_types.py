@@ -91,9 +91,9 @@ def type_tree(data_type: str) -> TypeTree:
 
 
 def list_element(data_type: str) -> str | None:
-    """The element's type of a canonical list or array type; None for any other type."""
+    """The canonical type of the elements of a canonical list or array type; None for any other type."""
     match = _LIST.match(data_type)
-    return match["element"] if match else None
+    return canonical(match["element"]) if match else None
 
 
 def innermost(data_type: str) -> str:

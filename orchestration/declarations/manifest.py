@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 from orchestration.declarations.data_types import canonical
 from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
@@ -14,6 +14,7 @@ from orchestration.declarations.tables import (
     DeclaredColumn,
     Exposure,
     Layer,
+    NullKeys,
     Table,
 )
 from orchestration.sql import folded
@@ -83,6 +84,26 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
         before[folded(name)] = name
 
 
+def _null_keys(node: Mapping[str, Any], file: str, key: str, faults: list[str]) -> NullKeys:
+    """The config ``null_keys`` of a model, which dbt takes as it is."""
+    config = node.get("config", {})
+    found = config.get("null_keys")
+    place = f"{file}: {key}.config.null_keys"
+    if found not in {None, *get_args(NullKeys)}:
+        faults.append(f"{place}: found {found!r}, expected one of {', '.join(get_args(NullKeys))}")
+    if found != "match":
+        return "reject"
+    strategy = config.get("incremental_strategy")
+    if config.get("materialized") == "incremental" and strategy not in {"window", "history"}:
+        faults.append(
+            f"{place}: found match with incremental_strategy {strategy or 'default'}, "
+            "expected strategy window or history, or null_keys: reject"
+        )
+    if _meta(node).get("spine"):
+        faults.append(f"{place}: found match on a spine, expected reject: a prediction needs a whole key")
+    return "match"
+
+
 def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | None:
     kind = node["resource_type"]
     is_source = kind == "source"
@@ -128,6 +149,7 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         tags=tuple(node.get("tags", ())),
         meta=meta,
         upstream=tuple(node.get("depends_on", {}).get("nodes", ())),
+        null_keys="reject" if is_source else _null_keys(node, file, key, faults),
     )
     faults.extend(_zone_faults(table, key))
     return table

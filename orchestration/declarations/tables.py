@@ -9,6 +9,8 @@ from orchestration.declarations.shapes import Classification, ExposureMeta, Inge
 from orchestration.declarations.strict import DeclarationError
 
 Layer = Literal["raw", "staged", "features", "training"]
+NullKeys = Literal["reject", "match"]
+"""Whether a null in a model's key fails the model or equals a null."""
 LAYERS: tuple[Layer, ...] = ("raw", "staged", "features", "training")
 RESERVED_NAMES = (
     "rowid", "_source_uri", "_source_sha256", "_row_number", "_ingested_at", "_run_id", "_late_at",
@@ -51,6 +53,7 @@ class Table:
     tags: tuple[str, ...]
     meta: TableMeta
     upstream: tuple[str, ...]
+    null_keys: NullKeys = "reject"
 
     @property
     def asset_path(self) -> tuple[str, str]:

@@ -168,6 +168,8 @@ class _Needed:
     purpose: str
     data_type: str
     name: str
+    must_fit: bool = True
+    """Whether a value that the declared type cannot hold is an error; as a key it is one of no entity."""
 
 
 def _needed(request: _Request, event_timestamp: str) -> Iterator[_Needed]:
@@ -175,7 +177,8 @@ def _needed(request: _Request, event_timestamp: str) -> Iterator[_Needed]:
     for role in request.roles:
         for key, column in zip(role.view.entity, role.join_keys, strict=True):
             purpose = f"the entity key {key.name} of {role.name}"
-            yield _Needed(column, purpose, key.data_type, f"_{role.name}__{key.name}")
+            matches_nulls = role.view.null_keys == "match"
+            yield _Needed(column, purpose, key.data_type, f"_{role.name}__{key.name}", matches_nulls)
     for name, declared in request.request_columns.items():
         yield _Needed(name, "a request column of the service", declared.data_type, name)
     for role in request.roles:
@@ -189,17 +192,24 @@ def _known_by(role: Role) -> str:
 
 
 def _readable(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as DuckDB reads it: texts whose values stand in a dictionary of nulls are nulls."""
-    if pa.types.is_dictionary(values.type) and pa.types.is_null(values.type.value_type):
+    """A column as DuckDB reads it; one without any value, whatever its type, is of Arrow's null type."""
+    if values.null_count == len(values) or pc.all(pc.is_null(values)).as_py():
         return pa.chunked_array([pa.nulls(len(values))])
     return pc.cast(values, pa.float32()) if pa.types.is_float16(values.type) else values
+
+
+def _exact(column: str, data_type: str) -> str:
+    """SQL: the value in another type, null where that type cannot hold it; a double takes the nearest."""
+    cast = f"try_cast({column} as {data_type})"
+    return f"case when {cast} = {column} then {cast} end"
 
 
 def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequence[_Needed]) -> None:
     """Make the temporary table ``_spine``: a row's number, and what the join needs of it, as declared.
 
     Raises:
-        EntityColumnError: A column is missing or of the wrong type, or a prediction time is null.
+        EntityColumnError: A column is missing or of the wrong type, has a value that the declared type cannot
+            hold, or a prediction time is null.
     """
     for need in needed:
         if need.column not in spine.column_names:
@@ -230,11 +240,17 @@ def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequenc
                     f"entity_df: {need.column}: found {kind}, expected {expected}, "
                     f"as it is {need.purpose}{hint}"
                 )
-        # An integer that the declared type cannot hold equals no key.
-        casts = (
-            f"try_cast(c{n} as {need.data_type}) as {identifier(need.name)}" for n, need in enumerate(needed)
-        )
+        exact = [_exact(f"c{n}", need.data_type) for n, need in enumerate(needed)]
+        casts = (f"{cast} as {identifier(need.name)}" for cast, need in zip(exact, needed, strict=True))
         con.execute(f"create temp table _spine as select {_ROW}, {', '.join(casts)} from _entity_rows")
+        for n, need in enumerate(needed):
+            lost = f"from _entity_rows where c{n} is not null and ({exact[n]}) is null"
+            if need.must_fit and (count := con.execute(f"select count(*) {lost}").fetchall()[0][0]):
+                ((row,),) = con.execute(f"select min({_ROW}) {lost}").fetchall()
+                raise EntityColumnError(
+                    f"entity_df: {need.column}: found {count} values that are no {need.data_type}, the first "
+                    f"in row {row}, expected only such, as it is {need.purpose}"
+                )
     finally:
         con.unregister("_entity_rows")
     nulls = con.execute(f"select count(*) from _spine where {_PREDICTION_TIME} is null").fetchall()[0][0]

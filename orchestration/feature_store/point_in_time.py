@@ -47,6 +47,7 @@ def view_argument(
         "ttl_seconds": int(view.ttl.total_seconds()),
         "features": {identifier(f"{role.name}__{f.name}"): identifier(f.name) for f in features},
         "order": [identifier(f.name) for f in view.features],
+        "null_keys": view.null_keys,
     }
 
 

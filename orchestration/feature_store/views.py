@@ -19,6 +19,7 @@ from orchestration.declarations import (
     DeclaredColumn,
     Exposure,
     FeatureService,
+    NullKeys,
     RoleView,
     Table,
     TrainingSet,
@@ -44,15 +45,19 @@ class View:
     features: tuple[DeclaredColumn, ...]
     description: str
     owner: str
+    null_keys: NullKeys = "reject"
+    """Whether an entity with a null in its key has values, ``match``, or finds none."""
 
     @cached_property
     def schema_hash(self) -> str:
         """16 hex digits that change when a key, a feature or a type does."""
-        facts = {
+        facts: dict[str, object] = {
             "entity": [[c.name, c.data_type] for c in self.entity],
             "timestamp": self.timestamp,
             "features": [[c.name, c.data_type] for c in self.features],
         }
+        if self.null_keys == "match":
+            facts["null_keys"] = self.null_keys
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
     def __repr__(self) -> str:
@@ -62,6 +67,20 @@ class View:
     def keys(self) -> tuple[str, ...]:
         """Names of the entity's columns, in declared order."""
         return tuple(column.name for column in self.entity)
+
+    def of_same_entity(self, one: str, other: str) -> str:
+        """SQL: rows of two relations are of one entity."""
+        operator = "is not distinct from" if self.null_keys == "match" else "="
+        return " and ".join(
+            f"{one}.{identifier(key)} {operator} {other}.{identifier(key)}" for key in self.keys
+        )
+
+    @property
+    def has_entity(self) -> str:
+        """SQL: a row's entity can have values."""
+        if self.null_keys == "match":
+            return "true"
+        return " and ".join(f"{identifier(key)} is not null" for key in self.keys)
 
     def feature(self, name: str) -> DeclaredColumn:
         """A feature of the view.
@@ -221,6 +240,7 @@ def _view(table: Table) -> View:
         features=tuple(column for column in table.columns if column.name not in outside),
         description=table.description,
         owner=table.meta.owner,
+        null_keys=table.null_keys,
     )
 
 
@@ -280,7 +300,11 @@ def _training_faults(catalog: Catalog, table: Table, declared: TrainingSet) -> I
         )
         return
     roles = {wanted.role.name: wanted.role for wanted in service.features}.values()
-    expected: dict[str, str | None] = {column: None for role in roles for column in role.join_keys}
+    expected: dict[str, str | None] = {
+        column: key.data_type if role.view.null_keys == "match" else None
+        for role in roles
+        for column, key in zip(role.join_keys, role.view.entity, strict=True)
+    }
     expected |= {name: column.data_type.lower() for name, column in service.declared.request.items()}
     expected |= {f"{role.name}__{role.view.timestamp}": "timestamptz" for role in roles}
     expected |= {wanted.full_name: wanted.feature.data_type for wanted in service.features}

@@ -144,7 +144,8 @@ def _materialize(run: Run, *, is_one_partition: bool) -> Iterator[dg.Materialize
     try:
         outcome = land_source(run)
     except IngestFault as fault:
-        raise dg.Failure(str(fault), metadata=fault.metadata, allow_retries=False) from fault
+        # Not from the fault: Dagster would print its text a second time, as the cause.
+        raise dg.Failure(str(fault), metadata=fault.metadata, allow_retries=False) from None
     yield from _report(run, outcome, time.monotonic() - started, is_one_partition)
 
 

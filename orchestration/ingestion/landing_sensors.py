@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from orchestration.ingestion.quarantine import SCHEMA, bad_row
 from orchestration.ingestion.uris import Item, Place, find_place, local_items, looks_like_many
 from orchestration.lakehouse import LakehouseResource
 from orchestration.partitions import PARTITION_FORMAT, Window, day_window, partitions_def
+from orchestration.run_keys import run_key
 from orchestration.settings import Clock, Settings
 from orchestration.sql import literal
 
@@ -50,6 +51,9 @@ class Seen:
     def is_same_file(self, other: "Seen") -> bool:
         """Whether size and modification time are equal."""
         return (self.mtime_ns, self.size) == (other.mtime_ns, other.size)
+
+
+_UNSEEN = Seen(-1, -1)
 
 
 def _load(cursor: str | None) -> dict[str, Seen]:
@@ -117,6 +121,8 @@ class Look:
     """New and changed files, with the days of their present and former versions."""
     unsettled: list[str]
     gone: list[str]
+    former: dict[str, Seen] = field(default_factory=dict)
+    """What was seen of the arrived files before."""
 
 
 class Watch:
@@ -150,12 +156,14 @@ class Watch:
     def _look_at(self, item: Item, place: Place, before: Seen | None, now: float, found: Look) -> None:
         stat = Path(item.address).stat()
         current = Seen(stat.st_mtime_ns, stat.st_size)
-        former = before or Seen(-1, -1)
+        former = before or _UNSEEN
         if former.sha256 is not None and former.is_same_file(current):
             found.seen[item.label] = former
             return
         # Renaming a file changes its ctime but not its mtime: such a file was whole when it came.
-        is_whole = stat.st_ctime_ns > stat.st_mtime_ns or now - stat.st_mtime > INTERVAL_SECONDS
+        # A modification time may lie in the future; when the file was changed is the system's own clock.
+        last = min(stat.st_mtime, stat.st_ctime)
+        is_whole = stat.st_ctime_ns > stat.st_mtime_ns or now - last > INTERVAL_SECONDS
         if not is_whole:
             found.unsettled.append(item.label)
             found.seen[item.label] = replace(current, days=former.days)
@@ -176,6 +184,7 @@ class Watch:
         found.arrived[item.label] = replace(
             found.seen[item.label], days=tuple((a.isoformat(), b.isoformat()) for a, b in both)
         )
+        found.former[item.label] = former
 
     def without_landed(self, look: Look, lakehouse: LakehouseResource, made: Collection[str]) -> Look:
         """The same without the files that have landed, just as they are, before this sensor saw them.
@@ -215,7 +224,14 @@ class Watch:
         """One request a span of days that the arrived files touch; the newest day if nothing tells."""
         if not look.arrived:
             return
-        names = json.dumps(sorted((label, s.sha256, s.mtime_ns) for label, s in look.arrived.items()))
+        # What a file was before is part of the request: it may come back to what it was at first.
+        names = json.dumps(
+            sorted(
+                (label, s.sha256, s.mtime_ns, before.sha256, before.mtime_ns)
+                for label, s in look.arrived.items()
+                for before in [look.former.get(label, _UNSEEN)]
+            )
+        )
         key = f"{self._table.name}:{hashlib.sha256(names.encode()).hexdigest()[:24]}"
         selection = [asset_key(self._table), dg.AssetKey([SCHEMA, self._table.name])]
         definition = partitions_def(self._table.ingest.partition, self._clock)
@@ -275,10 +291,10 @@ def build_landing_sensor(
     table: Table, settings: Settings, clock: Clock, default_status: dg.DefaultSensorStatus
 ) -> dg.SensorDefinition:
     """The sensor of one source."""
-    watch = Watch(table, settings, clock)
+    watch, name = Watch(table, settings, clock), f"landing_{table.name}"
 
     @dg.sensor(
-        name=f"landing_{table.name}",
+        name=name,
         description=f"Notices new and changed files of {table.ingest.uri} and asks for their partitions.",
         target=dg.AssetSelection.assets(asset_key(table), dg.AssetKey([SCHEMA, table.name])),
         minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
@@ -292,7 +308,12 @@ def build_landing_sensor(
             look = watch.without_landed(look, lakehouse, _made(context.instance, table))
         for label in look.gone:
             context.log.info(f"{label} is no longer there; its rows stay")
-        requests = list(watch.requests(look))
+        requests = [
+            request.with_replaced_attrs(
+                run_key=run_key(context.instance, name, request.run_key or "", time.time()).key
+            )
+            for request in watch.requests(look)
+        ]
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else dg.SkipReason(_summary(look)),

@@ -19,13 +19,12 @@ from orchestration.ingestion.faults import IngestFault, shown
 from orchestration.ingestion.nested_casts import literal_numbers, number_text
 from orchestration.ingestion.number_text import lossy_line
 from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
-from orchestration.ingestion.reading import Reading
+from orchestration.ingestion.reading import ROW_NUMBER, Reading
 from orchestration.sql import identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""
 
-ROW_NUMBER = "file_row_number"
 Parts = Sequence[tuple[str, str]]
 """The ``key=value`` folders of a file's path."""
 

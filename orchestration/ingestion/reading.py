@@ -18,6 +18,8 @@ from orchestration.sql import identifier, literal
 
 How = Literal["strict", "rejecting", "careful"]
 CELL = identifier("_cell")
+ROW_NUMBER = "file_row_number"
+"""DuckDB's number of a row of a Parquet file, from 0."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,15 @@ class Reading:
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
         source = self.cells if how == "strict" else self.rejecting_cells or self.cells
-        inner = self._values()
-        if how == "careful":
-            source = self.careful_cells
-            lists = [
-                f"[{', '.join(map(identifier, group.columns))}] as _g{i}"
-                for i, group in enumerate(self.groups())
-            ]
-            inner = ", ".join([inner, "_broken", "_raw_text", *lists])
+        source = self.careful_cells if how == "careful" else source
+        more = ["_skip"] if how != "careful" else ["_skip", "_broken", "_raw_text", *self._cell_lists()]
+        columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _bad", *more])
+        inner = f"select {columns} from ({self._values(source, is_careful=how == 'careful')})"
         if self.is_numbered_by_scan:
-            return f"select *, {self.ordinal} as _n from ({inner} from ({source}))"
-        return f"{inner}, {self.ordinal} as _n from ({source})"
+            return f"select *, {self.ordinal} as _n from ({inner})"
+        return (
+            f"select *, {ROW_NUMBER} + 1 as _n from ({inner.replace('select ', f'select {ROW_NUMBER}, ', 1)})"
+        )
 
     @property
     def is_numbered_by_scan(self) -> bool:
@@ -92,12 +92,34 @@ class Reading:
         """Whether a text file has a NUL byte."""
         return self.facts is not None and self.facts.has_nul
 
-    def _values(self) -> str:
+    def _values(self, source: str, *, is_careful: bool) -> str:
+        """Values by column name, and the cells they are made of as ``_c0`` and so on.
+
+        What is wrong with a value is asked one level above: as one level, the time to plan it would grow
+        with the square of the columns.
+        """
         values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
-        bad = ["_broken", *(c.is_bad for c in self.casts.values() if c.is_bad != "false")]
+        cells = [f"{identifier(name)} as _c{i}" for i, name in enumerate(self.casts)]
+        more = ["_skip", "_broken", *(["_raw_text"] if is_careful else [])]
+        more += [] if self.is_numbered_by_scan else [ROW_NUMBER]
+        return f"select {', '.join([*values, *cells, *more])} from ({source})"
+
+    def _is_bad(self) -> str:
+        bad = ["_broken"]
+        for i, (name, cast) in enumerate(self.casts.items()):
+            if cast.is_bad != "false":
+                by_value = cast.is_bad.replace(cast.value, "\0")
+                bad.append(by_value.replace(identifier(name), f"_c{i}").replace("\0", identifier(name)))
         if self.has_nul:
-            bad += [f"coalesce(contains({identifier(n)}::varchar, chr(0)), false)" for n in self.casts]
-        return f"select {', '.join(values)}, {' or '.join(bad)} as _bad, _skip"
+            bad += [f"coalesce(contains(_c{i}::varchar, chr(0)), false)" for i, _ in enumerate(self.casts)]
+        return " or ".join(bad)
+
+    def _cell_lists(self) -> list[str]:
+        position = {name: at for at, name in enumerate(self.casts)}
+        return [
+            f"[{', '.join(f'_c{position[name]}' for name in group.columns)}] as _g{i}"
+            for i, group in enumerate(self.groups())
+        ]
 
     def groups(self) -> list[CellGroup]:
         """The columns that can be at fault: SQL for each kind of column, not for each column."""

@@ -2,8 +2,9 @@
 
 They act inside the transaction of each commit, so that they cover dbt, Soda and a bare DuckDB too:
 
-- A file's smallest and largest value leave NaN out, and ``x <> 1`` skips a file that holds 1 and NaN
-  (duckdb/ducklake#1263): such a file gets no bounds.
+- The bounds of a float or double column leave NaN out, and ``x <> 1`` skips a file that holds 1 and NaN
+  (duckdb/ducklake#1263); they are compared as text in another type, and ``x = 1e20`` skips a file of
+  floats: such a column gets no bounds. Only float and double columns have a value in ``contains_nan``.
 - A table's bounds shrink when maintenance rewrites a file without its deleted rows, and a query of an older
   snapshot takes them for its own (duckdb/ducklake#1378): bounds that change are dropped for good.
 - Parquet alters the values of some types: a column of such a type is refused.
@@ -54,7 +55,7 @@ def _sqlite_triggers() -> dict[str, str]:
     """A trigger corrects the row that was just inserted: SQLite cannot change it before."""
     triggers = {
         "groundwork_file_bounds": """after insert on ducklake_file_column_stats
-            when new.contains_nan and (new.min_value is not null or new.max_value is not null) begin
+            when new.contains_nan is not null and coalesce(new.min_value, new.max_value) is not null begin
             update ducklake_file_column_stats set min_value = null, max_value = null where rowid = new.rowid;
             end""",
         "groundwork_table_bounds": """after update on ducklake_table_column_stats
@@ -74,7 +75,7 @@ def _sqlite_triggers() -> dict[str, str]:
 
 _POSTGRES_TRIGGERS = {
     "groundwork_file_bounds": (
-        "before insert on ducklake_file_column_stats for each row when (new.contains_nan)",
+        "before insert on ducklake_file_column_stats for each row when (new.contains_nan is not null)",
         "new.min_value := null; new.max_value := null; return new;",
     ),
     "groundwork_table_bounds": (
@@ -94,7 +95,7 @@ _POSTGRES_TRIGGERS = {
 _TABLES = ("ducklake_file_column_stats", "ducklake_table_column_stats", "ducklake_column")
 _CORRECTIONS = (
     # What was written before: which bounds a rewrite has made too narrow cannot be told any more.
-    "update ducklake_file_column_stats set min_value = null, max_value = null where contains_nan",
+    "update ducklake_file_column_stats set min_value = null, max_value = null where contains_nan is not null",
     "update ducklake_table_column_stats set min_value = null, max_value = null, contains_null = {true}",
     "update ducklake_metadata set value = '0' where key = 'data_inlining_row_limit'",
 )

@@ -6,7 +6,7 @@ drops quotes (duckdb/ducklake#1435). The literal is exact: it is parsed, and wri
 reads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -98,7 +98,7 @@ class _Literal:
         if self._take("CAST("):
             text = self._string()
             self._expect(" AS ")
-            self._at = self._text.index(")", self._at) + 1
+            self._at = self._text.find(")", self._at) + 1 or len(self._text) + 1
             return _constant(text)
         if self._take("chr(0)"):
             return "chr(0)"
@@ -181,17 +181,23 @@ def flush_inlined_rows(con: duckdb.DuckDBPyConnection) -> list[InlinedRows]:
         return []
     tables = _inlined_tables(con)
     kept = [rows for table in tables if (rows := _restore(con, table)) is not None]
-    if not kept:
-        con.execute(f"call ducklake_flush_inlined_data('{LAKE}')")
-    else:
-        apart = {(rows.schema, rows.table) for rows in kept}
-        for schema, table in live:
-            if (schema, table) not in apart:
-                con.execute(
-                    f"call ducklake_flush_inlined_data('{LAKE}', schema_name => {literal(schema)}, "
-                    f"table_name => {literal(table)})"
-                )
+    _flush(con, live, {(rows.schema, rows.table) for rows in kept})
     return kept
+
+
+def _flush(
+    con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, str]], apart: Collection[tuple[str, str]]
+) -> None:
+    """Move what the catalog holds of these tables into files, but of those apart."""
+    if not apart:
+        con.execute(f"call ducklake_flush_inlined_data('{LAKE}')")
+        return
+    for schema, table in tables:
+        if (schema, table) not in apart:
+            con.execute(
+                f"call ducklake_flush_inlined_data('{LAKE}', schema_name => {literal(schema)}, "
+                f"table_name => {literal(table)})"
+            )
 
 
 def _live_tables(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str]]:

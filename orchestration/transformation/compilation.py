@@ -15,7 +15,11 @@ from orchestration.transformation.selection import select_args
 
 
 def compile_models(
-    settings: Settings, manifest: Mapping[str, Any], unique_ids: Sequence[str], variables: Mapping[str, Any]
+    settings: Settings,
+    manifest: Mapping[str, Any],
+    unique_ids: Sequence[str],
+    variables: Mapping[str, Any],
+    environment: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """The SQL of models by unique id, without the window of a run and as of tables built from nothing.
 
@@ -23,7 +27,8 @@ def compile_models(
         settings: Where the project is.
         manifest: What ``load_manifest`` gave.
         unique_ids: The models, and seeds, which have none: theirs is empty.
-        variables: dbt's, beside the project's own.
+        variables: dbt's, in addition to the project's own.
+        environment: What ``profiles.yml`` reads; by default what names the lakehouse of the settings.
 
     Raises:
         DbtParseError: dbt cannot compile them.
@@ -34,7 +39,7 @@ def compile_models(
     with target_dir(settings) as target:
         args = [*flags, "compile", "--full-refresh", "--vars", json.dumps(dict(variables), default=str)]
         args += [*select_args(manifest, unique_ids), *project_args(settings, target)]
-        with Engine(args, dbt_environment(settings), executable_manifest(settings)) as engine:
+        with Engine(args, environment or dbt_environment(settings), executable_manifest(settings)) as engine:
             for _ in engine.events():
                 pass
         if not engine.succeeded:

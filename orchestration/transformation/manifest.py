@@ -96,6 +96,11 @@ def _cache_dir(settings: Settings) -> Path:
     return folder
 
 
+def cache_file(settings: Settings, name: str) -> Path:
+    """A file about the project as it is: changed files have another one."""
+    return _cache_dir(settings) / f"{name}-{fingerprint(settings)}"
+
+
 def _publish(source: Path, target: Path) -> None:
     staging = target.with_name(f"{target.name}.{os.getpid()}")
     shutil.copyfile(source, staging)
@@ -141,7 +146,7 @@ def project_args(settings: Settings, target_path: Path, log_path: Path | None = 
 
 
 def _forget_old(folder: Path) -> None:
-    for pattern in ("manifest-*.json", "partial_parse-*.msgpack"):
+    for pattern in ("manifest-*.json", "partial_parse-*.msgpack", "measures-*"):
         newest_first = sorted(folder.glob(pattern), key=lambda p: p.stat().st_mtime, reverse=True)
         for path in newest_first[_KEPT:]:
             path.unlink(missing_ok=True)

@@ -89,6 +89,7 @@
         "timestamp": timestamp,
         "timestamp_as": name ~ "__" ~ timestamp,
         "ttl_seconds": duration_seconds(declared.ttl),
+        "null_keys": node.config.null_keys or "reject",
         "features": {},
         "order": node.columns | reject("in", declared.entity) | reject("equalto", timestamp) | list,
     }) }}

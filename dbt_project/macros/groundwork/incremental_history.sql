@@ -9,7 +9,8 @@
 {% macro get_incremental_history_sql(arg_dict) -%}
     {%- set target, built = arg_dict["target_relation"], arg_dict["temp_relation"] -%}
     {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | list -%}
-    {%- set keys = config.require("unique_key") -%}
+    {%- do config.require("unique_key") -%}
+    {%- set keys = unique_key_columns() -%}
     {%- set entity, timestamp = keys[:-1], keys[-1] -%}
 
     update {{ target }} as held

@@ -5,6 +5,7 @@
     it; without window variables, or without that column, all rows do. Rows of the window that the model
     does not give exactly so are deleted, and those that are missing inserted: a run that changes nothing
     writes nothing. Rows that the model gives beside the window, late arrivals, replace those of their key.
+    Of a key that is held more than once all rows are deleted, and what the model gives is inserted again.
 
     Needs `unique_key`, a column or a list. A key must keep to one window: the event time is part of it, or
     follows from it. Where it may not, config `keys_move` makes the rows of the window replace those of their
@@ -13,8 +14,8 @@
 {% macro get_incremental_window_sql(arg_dict) -%}
     {%- set target, built = arg_dict["target_relation"], arg_dict["temp_relation"] -%}
     {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | list -%}
-    {%- set key = config.require("unique_key") -%}
-    {%- set keys = [key] if key is string else key -%}
+    {%- do config.require("unique_key") -%}
+    {%- set keys = unique_key_columns() -%}
     {%- set window_column = config.get("window_column") -%}
     {%- set is_windowed = run_window() and window_column -%}
     {%- set held_in_window = in_run_window("held." ~ window_column) if is_windowed else "true" -%}
@@ -24,16 +25,30 @@
         {{ held_in_window }}
         and not exists (select 1 from {{ built }} as built where {{ same_columns("built", "held", columns) }});
 
+    delete from {{ target }} as held
+    where
+        {{ held_in_window }}
+        and exists (
+            select 1
+            from (
+                select {{ keys | join(", ") }} from {{ target }} as held
+                where {{ held_in_window }}
+                group by {{ keys | join(", ") }}
+                having count(*) > 1
+            ) as repeated
+            where {{ same_columns("repeated", "held", keys) }}
+        );
+
     {%- if is_windowed %}
 
     delete from {{ target }} as held
     using {{ built }} as built
     where
-        {{ equal_columns("built", "held", keys) }}
+        {{ same_key("built", "held") }}
         {%- if config.get("keys_move") %}
-        and not {{ held_in_window }}
+        and {{ held_in_window }} is not true
         {%- else %}
-        and not {{ in_run_window("built." ~ window_column) }}
+        and {{ in_run_window("built." ~ window_column) }} is not true
         {%- endif %};
     {%- endif %}
 
@@ -42,7 +57,7 @@
     from {{ built }} as built
     where not exists (
         select 1 from {{ target }} as held
-        where {{ held_in_window }} and {{ equal_columns("built", "held", keys) }}
+        where {{ held_in_window }} and {{ same_key("built", "held") }}
     )
     {%- if window_column %}
     order by {{ window_column }}, {{ keys | join(", ") }}

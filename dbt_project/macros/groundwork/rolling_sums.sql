@@ -6,13 +6,18 @@
     known_at <= T. So it enters at greatest(event_at, known_at) and leaves at event_at + w; it never
     counts if it leaves before it enters. `swept` has one row for each entity and instant at which an
     event enters or leaves a window, with one column `<measure>_<window>` for each measure and window.
-    Measures are integers or decimals: their sums do not depend on the order of addition.
+    Measures are integers, decimals or booleans, null counting as 0: their sums are exact, whatever the order
+    of addition. The sum of a `decimal(p, s)` is a `decimal(38, s)`, of `hugeint` or `ubigint` a `hugeint`,
+    and of any other integer a `bigint`; a sum that its type cannot hold fails the run. A floating-point
+    measure is an error, which the platform finds when definitions load.
 
     entity: columns that tell whose features they are.
     measures: columns to sum, 0 where an event does not count.
     windows: names and lengths, the longest last, such as {"1h": "1 hour", "1d": "1 day"}.
 -#}
 {% macro rolling_sums(events, entity, measures, windows) -%}
+{{ exact_measures(events, measures) }},
+
 entering as (
     select
         {{ entity | join(", ") }},
@@ -26,7 +31,8 @@ entering as (
 edges as (
     select
         {{ entity | join(", ") }},
-        entered_at as known_at
+        entered_at as known_at,
+        true as _enters
         {%- for name, length in windows.items() -%}
         {%- for measure in measures -%},
         case
@@ -39,9 +45,10 @@ edges as (
     union all by name
     select
         {{ entity | join(", ") }},
-        event_at + interval '{{ length }}' as known_at
+        event_at + interval '{{ length }}' as known_at,
+        false as _enters
         {%- for measure in measures -%},
-        -{{ measure }} as {{ measure }}_{{ name }}
+        {{ measure }} as {{ measure }}_{{ name }}
         {%- endfor %}
     from entering
     where event_at + interval '{{ length }}' > entered_at
@@ -54,7 +61,9 @@ instants as (
         known_at
         {%- for name in windows -%}
         {%- for measure in measures -%},
-        cast(coalesce(sum({{ measure }}_{{ name }}), 0) as bigint) as {{ measure }}_{{ name }}
+        {#- Not the sum of negated values: the least value of an integer type has no negation. #}
+        coalesce(sum({{ measure }}_{{ name }}) filter (where _enters), 0)
+        - coalesce(sum({{ measure }}_{{ name }}) filter (where not _enters), 0) as {{ measure }}_{{ name }}
         {%- endfor -%}
         {%- endfor %}
     from edges
@@ -69,7 +78,7 @@ running as (
         known_at
         {%- for name in windows -%}
         {%- for measure in measures -%},
-        cast(sum({{ measure }}_{{ name }}) over so_far as bigint) as {{ measure }}_{{ name }}
+        sum({{ measure }}_{{ name }}) over so_far as {{ measure }}_{{ name }}
         {%- endfor -%}
         {%- endfor %}
     from instants
@@ -77,15 +86,54 @@ running as (
 ),
 
 swept as (
-    select *
+    select
+        {{ entity | join(", ") }},
+        known_at
+        {%- for name in windows -%}
+        {%- for measure in measures -%},
+        {#- To a wider type or the same, or fails: a sum of decimals stays one. #}
+        cast_to_type({{ measure }}_{{ name }}, exact_measures.{{ measure }}) as {{ measure }}_{{ name }}
+        {%- endfor -%}
+        {%- endfor %}
     from running
+    cross join exact_measures
     where
+        exact_measures.are_exact and
         {%- if run_window() %}
         {{ in_run_window("known_at") }}
         {%- else %}
         known_at <= (select max(entered_at) from entering)
         {%- endif %}
 )
+{%- endmacro %}
+
+{#-
+    The CTE `exact_measures`: one row with a column of the type that each measure's sum has, and `are_exact`,
+    which is true or raises an error that names the floating-point measures. The comment after it marks where
+    the platform cuts the SQL off when it checks types.
+-#}
+{% macro exact_measures(events, measures) -%}
+exact_measures as (
+    select
+        {%- for measure in measures %}
+        max(coalesce({{ measure }}, 0)) * cast(0 as bigint) * cast(0 as bigint) as {{ measure }},
+        {%- endfor %}
+        case
+            {%- for measure in measures %}
+            when typeof(sum({{ measure }})) = 'DOUBLE'
+                then error(
+                    '{{ model.original_file_path }}: rolling_sums.measures.{{ measure }}: found '
+                    || lower(typeof(max({{ measure }})))
+                    || ', expected an integer or a decimal, whose sums are exact: in {{ events }} declare '
+                    || 'cast({{ measure }} as decimal(18, 6)) as {{ measure }}, with the digits that it has'
+                )
+            {%- endfor %}
+            else true
+        end as are_exact
+    from {{ events }}
+    where false
+)
+/* exact_measures ends */
 {%- endmacro %}
 
 {#-

@@ -4,14 +4,17 @@ What belongs here: when. What does not: which rows lie ahead, which each materia
 (``materialization``).
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import dagster as dg
 
 from orchestration.dagster_ext import CheckState, GraphChecks
 from orchestration.dagster_ext.check_gate import counted
+from orchestration.run_keys import run_key
 from orchestration.settings import Clock, Settings
 
+NAME = "online_rows_due"
 NEXT_DUE = "next_due"
 """Metadata of a materialization: when the first row becomes known that it left out."""
 INTERVAL_SECONDS = 60
@@ -23,7 +26,7 @@ def due_request(
     clock: Clock,
     not_holding: Callable[[dg.AssetKey], Sequence[CheckState]] = lambda _: (),
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run of all assets that have a row due and may be published. It is requested once.
+    """One run of all assets that have a row due and may be published. A failed one is requested again after a pause.
 
     Args:
         instance: Where materializations are recorded.
@@ -48,7 +51,13 @@ def due_request(
             due.append(key)
             told.append(f"{key.to_user_string()} {event.timestamp}")
     if due:
-        return dg.RunRequest(run_key="; ".join(told), asset_selection=due)
+        # A run that failed leaves the rows due: they are asked for again, under a new key, after a pause.
+        key = run_key(instance, NAME, "; ".join(told), time.time())
+        if key.wait_seconds:
+            return dg.SkipReason(
+                f"the last run for these rows is over; the next one is in {key.wait_seconds:.0f} s"
+            )
+        return dg.RunRequest(run_key=key.key, asset_selection=due)
     if withheld:
         return dg.SkipReason(f"withheld, as blocking checks do not hold: {'; '.join(withheld)}")
     return dg.SkipReason("no row is due")
@@ -66,7 +75,7 @@ def build_due_sensor(
     keys = sorted((key for asset in assets for key in asset.keys), key=lambda key: key.to_user_string())
 
     @dg.sensor(
-        name="online_rows_due",
+        name=NAME,
         description="Materializes online stores when a row that lay ahead of the clock has become known.",
         target=dg.AssetSelection.assets(*keys),
         minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),

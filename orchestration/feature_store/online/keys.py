@@ -23,7 +23,7 @@ from orchestration.sql import identifier
 MAX_KEY_BYTES = 511
 """LMDB takes no longer keys."""
 NO_ENTITY = b"\0"
-"""The key of an entity that has a null in a key column: never stored."""
+"""The key of an entity that has a null in a key column, unless its view matches nulls: never stored."""
 _SEPARATOR, _ESCAPED = "\0\1", "\0\2"
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _INTEGERS: Mapping[str, tuple[int, int]] = {
@@ -56,14 +56,11 @@ def whole_number(value: Any) -> Any:
 
     Above 2**53 a float may be another number than was meant, and stays what it is.
     """
-    if (
-        type(value) is not int
-        and isinstance(value, Real)
-        and not isinstance(value, Integral)
-        and abs(value) <= 2**53
-    ):
-        number = int(value)
-        return number if number == value else value
+    if type(value) is int or isinstance(value, Integral) or not isinstance(value, Real):
+        return value
+    number = float(value)
+    if abs(number) <= 2**53 and number.is_integer():
+        return int(number)
     return value
 
 
@@ -200,7 +197,7 @@ class EntityKeys:
 
     def sql(self) -> str:
         """The key, before it is shortened, as a ``varchar`` expression over the view's columns."""
-        parts = []
+        parts, nulls = [], [f"{identifier(column.name)} is null" for column in self.view.entity]
         for column, is_last in zip(
             self.view.entity, [*[False] * (len(self.view.entity) - 1), True], strict=True
         ):
@@ -208,12 +205,18 @@ class EntityKeys:
             if canonical(column.data_type) == "varchar" and not is_last:
                 text = f"replace({text}, chr(0), chr(0) || chr(2))"
             parts.append(text)
-        return "'=' || " + " || chr(0) || chr(1) || ".join(parts)
+        whole = "'=' || " + " || chr(0) || chr(1) || ".join(parts)
+        if self.view.null_keys == "reject":
+            return whole
+        flags = " || ".join(f"case when {null} then '1' else '0' end" for null in nulls)
+        texts = " || chr(0) || chr(1) || ".join(f"coalesce({part}, '')" for part in parts)
+        return f"case when {' or '.join(nulls)} then '!' || {flags} || '=' || {texts} else {whole} end"
 
     def encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
         """The keys of entities, given one sequence of values for each entity column.
 
-        An entity with a null in a key column has the key ``NO_ENTITY``, as SQL joins it to nothing.
+        An entity with a null in a key column has the key ``NO_ENTITY``, as SQL joins it to nothing, unless its
+        view matches nulls.
 
         Raises:
             EntityTypeError: A value is of another type than declared.
@@ -231,7 +234,10 @@ class EntityKeys:
         texts = []
         for value, encoder, column in zip(values, self._encoders, self.view.entity, strict=True):
             if value is None:
-                return NO_ENTITY
+                if self.view.null_keys == "reject":
+                    return NO_ENTITY
+                texts.append("")
+                continue
             try:
                 texts.append(encoder(value))
             except (TypeError, ValueError, OverflowError, InvalidOperation):
@@ -241,4 +247,6 @@ class EntityKeys:
                 ) from None
         *first, last = texts
         escaped = (text.replace("\0", _ESCAPED) for text in first)
-        return shortened(("=" + _SEPARATOR.join([*escaped, last])).encode())
+        nulls = "".join("01"[value is None] for value in values) if None in values else ""
+        flags = f"!{nulls}" if nulls else ""
+        return shortened((flags + "=" + _SEPARATOR.join([*escaped, last])).encode())

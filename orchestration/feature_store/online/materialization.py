@@ -136,10 +136,9 @@ def _table(con: duckdb.DuckDBPyConnection, view: View, snapshot: int) -> tuple[i
 
 
 def rows_known(view: View, snapshot: int, cutoff: int, after: int | None = None) -> str:
-    """A query for a view's rows that have whole keys and were known at ``cutoff`` (and not at ``after``)."""
+    """A query for a view's rows whose entity can have values, known at ``cutoff`` (and not at ``after``)."""
     at = identifier(view.timestamp)
-    conditions = [f"{identifier(key)} is not null" for key in view.keys]
-    conditions.append(f"{at} <= {_instant(cutoff)}")
+    conditions = [view.has_entity, f"{at} <= {_instant(cutoff)}"]
     if after is not None:
         conditions.append(f"{at} > {_instant(after)}")
     source = f"{relation(view.schema, view.table)} at (version => {snapshot})"
@@ -156,7 +155,8 @@ def latest_rows(view: View, rows: str, *, ties: bool = True) -> str:
     keys, at = ", ".join(map(identifier, view.keys)), identifier(view.timestamp)
     newest = f"select {keys}, max({at}) as {at} from ({rows}) group by {keys}"
     # The newest timestamps first, and only then their values: the history's values are not sorted.
-    latest = f"select r.* from ({rows}) as r semi join ({newest}) as n using ({keys}, {at})"
+    same = f"{view.of_same_entity('r', 'n')} and r.{at} = n.{at}"
+    latest = f"select r.* from ({rows}) as r semi join ({newest}) as n on {same}"
     if not ties:
         return latest
     return (
@@ -350,11 +350,10 @@ class _Run:
     def _feed(self, half: str, base: Position) -> str:
         """A query for the ``insertions`` or ``deletions`` since a position among the rows it knew."""
         view = self.view
-        keys = "".join(f" and {identifier(key)} is not null" for key in view.keys)
         return (
             f"select {_columns(view)} from ducklake_table_{half}({literal(LAKE)}, {literal(view.schema)}, "
             f"{literal(view.table)}, {base.snapshot + 1}, {self.position.snapshot}) "
-            f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)}{keys}"
+            f"where {identifier(view.timestamp)} <= {_instant(base.cutoff)} and {view.has_entity}"
         )
 
     def _count_of(self, relation: str) -> int:
@@ -445,7 +444,8 @@ class _Run:
                 f"select distinct {keys} from ({touched}) "
                 f"where {self.packer.keys.sql()} in (select entity_key from _doubtful)"
             )
-            some = f"select * from ({rows}) semi join ({wanted}) using ({keys})"
+            same = self.view.of_same_entity("r", "w")
+            some = f"select r.* from ({rows}) as r semi join ({wanted}) as w on {same}"
             return self._pack(some)
         finally:
             self.con.unregister("_doubtful")

@@ -66,7 +66,8 @@ def compare(lakehouse: LakehouseResource, store: OnlineStore, view: View, *, sam
         expected = int(con.execute("select count(*) from _entities").fetchall()[0][0])
         salt = f"{position.snapshot}, {position.cutoff}"
         sampled = f"select {keys} from _entities order by hash({keys}, {salt}), {keys} limit {sample}"
-        found = _latest(con, view, f"select * from ({rows}) semi join ({sampled}) using ({keys})")
+        of_sample = view.of_same_entity("r", "s")
+        found = _latest(con, view, f"select r.* from ({rows}) as r semi join ({sampled}) as s on {of_sample}")
         con.execute("drop table _entities")
     count = len(view.keys)
     columns = [[row[n] for row in found] for n in range(count)]

@@ -19,7 +19,7 @@ from orchestration.learning.assets import Ground, model_key
 from orchestration.learning.predictions.outcomes import OUTCOME_COLUMNS, OUTCOMES, record_outcomes
 from orchestration.learning.predictions.table import PREDICTIONS
 from orchestration.learning.spec import ModelSpec
-from orchestration.partitions import day_window, partitions_def, run_window
+from orchestration.partitions import day_window, newest_day, partitions_def, run_window
 
 COMPLETE = "every_row_predicted"
 LABELS_COMPLETE, LABELS_IN_TIME = "labels_complete", "labels_in_time"
@@ -89,8 +89,6 @@ def _predictions(
 ) -> dg.AssetsDefinition:
     spine = spec.predicted
     key, partition = predictions_key(spec), spine.partition
-    partitions = partitions_def(partition, ground.clock)
-    assert partitions is not None, "a spine has partitions"
     views = {wanted.role.view.name for wanted in spec.service.features}
 
     @dg.asset(
@@ -100,7 +98,7 @@ def _predictions(
             *(asset_key(tables[name]) for name in sorted(views)),
             model_key(spec, "champion"),
         ],
-        partitions_def=partitions,
+        partitions_def=partitions_def(partition, ground.clock),
         backfill_policy=dg.BackfillPolicy.single_run(),
         check_specs=[
             own_check(
@@ -135,10 +133,9 @@ def _predictions(
         first, days = window.start.astimezone(partition.tz).date(), list[Day]()
         while (found := day_window(partition, first + timedelta(len(days)))).start < window.end:
             days.append(Day(first + timedelta(len(days)), found))
-        newest = partitions.get_last_partition_key()
         done = predict_days(
             spec, ground.registry(lakehouse), catalog, lakehouse, days, ground.clock.now(), context.run_id,
-            context.log.info, None if newest is None else date.fromisoformat(newest),
+            context.log.info, newest_day(partition, ground.clock),
         )  # fmt: skip
         versions = ", ".join(f"{version} {rows:,}" for version, rows in done.versions.items())
         missing = len(done.without_champion)

@@ -4,6 +4,7 @@ What belongs here: assets and their sensor. What does not: landing (``landing``)
 runs.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from orchestration.lakehouse import LakehouseResource
 from orchestration.learning.assets import model_key
 from orchestration.learning.serving.log import waiting_segments
 from orchestration.learning.spec import ModelSpec
+from orchestration.run_keys import run_key
 from orchestration.settings import Settings
 
+NAME = "online_predictions_waiting"
 ONLINE_PREDICTIONS = "online_predictions"
 INTERVAL_SECONDS = 60
 
@@ -80,7 +83,7 @@ def build_prediction_sensor(
     keys = {model: dg.AssetKey([ONLINE_PREDICTIONS, model]) for model in models}
 
     @dg.sensor(
-        name="online_predictions_waiting",
+        name=NAME,
         description="Lands the predictions that servers have written down.",
         target=dg.AssetSelection.assets(*keys.values()),
         minimum_interval_seconds=settings.sensor_interval(INTERVAL_SECONDS),
@@ -92,7 +95,12 @@ def build_prediction_sensor(
         found = waiting(settings.prediction_log_dir, models)
         if found:
             chosen = [keys[told.split()[0]] for told in found]
-            yield dg.RunRequest(run_key="; ".join(found), asset_selection=chosen)
+            key = run_key(context.instance, NAME, "; ".join(found), time.time())
+            if key.wait_seconds:
+                reason = f"the last run for the same files has ended; again in {key.wait_seconds:.0f} s"
+                yield dg.SkipReason(reason)
+            else:
+                yield dg.RunRequest(run_key=key.key, asset_selection=chosen)
         else:
             yield dg.SkipReason("no prediction waits")
 

@@ -65,6 +65,45 @@ def test_versions_are_pinned_and_removed(dataset):
     assert len(dataset("list", "--json")) == 1
 
 
+def test_json_and_lines_are_what_was_written_whatever_rich_reads_in_them(dataset, orders):
+    newest = dataset("list", "--json")[0]["version"]
+    reason = "audit :bug: [bold]of[/bold] " + "every line " * 40
+    dataset("pin", NAME, newest, "--reason", reason)
+    assert dataset("list", "--json")[0]["pinned"] == reason.strip()
+    for output in (dataset("list"), dataset("show", NAME), dataset("gc", "--keep", "1")):
+        assert reason.strip() in output  # In one line.
+    assert max(len(line) for line in dataset("list").splitlines()) < 700
+    file = orders.version().path / "part-00001.parquet"
+    file.chmod(0o644)
+    file.write_bytes(b"")
+    assert any(
+        str(file) in line and "expected" in line for line in dataset("verify", NAME, code=1).splitlines()
+    )
+
+
+def test_what_cannot_be_read_hides_no_other_version(dataset, orders):
+    newest, oldest = (one["version"] for one in dataset("list", "--json"))
+    broken = orders.store.path(NAME, oldest) / "manifest.json"
+    broken.chmod(0o644)
+    broken.write_text("{")
+    dataset("pin", NAME, newest, "--reason", "of the audit")
+    (orders.store.root / NAME / "pins" / f"{oldest}.json").write_text("?")
+    for name in ([], [NAME]):
+        result = CliRunner().invoke(main, ["dataset", "list", *name, "--json"])
+        assert result.exit_code == 1
+        assert [one["version"] for one in json.loads(result.stdout)] == [newest]
+        assert f"{broken}: found no JSON object, expected a manifest" in result.stderr
+        assert f"{oldest}.json: found no pin" in result.stderr
+    assert f"{NAME}@{newest}" in dataset("list", code=1)
+
+
+def test_a_version_that_is_open_is_listed_as_such_and_kept(dataset, orders):
+    oldest = orders.version(dataset("list", "--json")[1]["version"])
+    assert "in use: a process reads it" in dataset("gc", "--keep", "1", "--remove")
+    oldest.close()
+    assert "1 of 2 versions" in dataset("gc", "--keep", "1", "--remove")
+
+
 def test_mistakes_are_told_in_a_sentence(dataset):
     for arguments, message in (
         (("show", "nothing"), "nothing: found no version below"),

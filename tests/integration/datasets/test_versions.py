@@ -91,10 +91,6 @@ def test_a_damaged_version_is_written_anew(orders):
             "key order_id: found 100 values, and 0 rows without any, in 101",
         ),
         ("update {t} set order_id = null where order_id = 5", "and 1 rows without any"),
-        (
-            "alter table {t} add column large hugeint",
-            "column large: found DOUBLE in Parquet, expected HUGEINT",
-        ),
         ("drop table {t}", "found no table in the lakehouse"),
     ],
 )

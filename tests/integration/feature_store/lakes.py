@@ -78,7 +78,7 @@ class Lake:
         count = len(self.view.keys)
         for row in self.con.execute(f"from {self.table}").fetchall():
             key, known_at, features = row[:count], row[count], row[count + 1 :]
-            if None in key or known_at > at(hours):
+            if (None in key and self.view.null_keys == "reject") or known_at > at(hours):
                 continue
             rank = (known_at, *((value is not None, value if value is not None else 0) for value in features))
             if key not in latest or rank > latest[key][0]:
@@ -92,7 +92,7 @@ class Lake:
             for row in self.con.execute(
                 f"select distinct {', '.join(self.view.keys)} from {self.table} order by all"
             ).fetchall()
-            if None not in row
+            if None not in row or self.view.null_keys == "match"
         ]
         layout = Layout(self.view)
         encoded = EntityKeys(self.view).encode([[k[n] for k in keys] for n in range(len(self.view.keys))])

@@ -1,6 +1,7 @@
 """The online store holds the latest known row of each entity, whatever happened to the rows, at the cost of what did."""
 
 import random
+from dataclasses import replace
 
 import duckdb
 import pyarrow as pa
@@ -283,8 +284,9 @@ def test_a_view_without_a_table_is_an_error(lake, store):
         lake.materialize(store)
 
 
-def test_whatever_happens_the_store_follows(tmp_path, any_store):
-    lake, chance = Lake(tmp_path / "data"), random.Random(11)
+@pytest.mark.parametrize("null_keys", ["reject", "match"])
+def test_whatever_happens_the_store_follows(tmp_path, any_store, null_keys):
+    lake, chance = Lake(tmp_path / "data", replace(VIEW, null_keys=null_keys)), random.Random(11)
     clock = 10
     for _ in range(25):
         for _ in range(chance.randint(0, 2)):

@@ -242,6 +242,29 @@ def test_what_cannot_be_predicted_is_told_and_changes_nothing(
     assert champion.version == artifact.version
 
 
+def test_infinite_features_are_refused_by_row_or_missing_as_declared(
+    works: Works, rows: pa.Table, tmp_path: Path
+) -> None:
+    works.promote(works.first, datetime(2024, 2, 3, tzinfo=UTC))
+    works.do(
+        "update lake.features.pressure set mean = 'infinity' where known_at in "
+        "('2024-02-04 00:20:00+00', '2024-02-04 00:40:00+00')"
+    )
+    with pytest.raises(
+        PredictionError,
+        match=r"low_pressure_spine for .*: found infinite values of pressure:mean .* in 2 rows.*such as pump ",
+    ):
+        works.predict(date(2024, 2, 4), date(2024, 2, 4))
+    null = make_spec(predict=PREDICT, infinite="null")
+    known = Rows(
+        rows.filter(pa.compute.less(rows["label_known_at"], pa.scalar(datetime(2024, 2, 1, tzinfo=UTC))))
+    )
+    artifact, _ = train(null, known, works.registry.root, CODE, silent)
+    works.registry.register(artifact, ANNA)
+    works.promote(artifact, datetime(2024, 2, 3, 1, tzinfo=UTC))
+    assert works.predict(date(2024, 2, 4), date(2024, 2, 4), spec=null).rows == 60
+
+
 def test_a_view_that_lost_a_feature_of_the_champion_is_told(works: Works) -> None:
     works.promote(works.first, datetime(2024, 2, 3, tzinfo=UTC))
     changed = make_spec(predict=PREDICT, leave_out=["pressure:valve"])

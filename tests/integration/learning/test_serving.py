@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 import numpy as np
@@ -505,6 +505,36 @@ def test_what_cannot_be_predicted_is_refused_with_its_reason(works: Works, spec:
     with pytest.raises(RuntimeError, match=f"schema {spec.schema_hash}, expected {changed.schema_hash}"):
         champions.current("low_pressure")
     champions.close()
+
+
+@pytest.mark.parametrize("infinite", ["reject", "null"])
+def test_an_infinite_feature_is_refused_or_missing_as_declared(
+    works: Works, spec: ModelSpec, infinite: Literal["reject", "null"]
+) -> None:
+    other = replace(spec, declared=spec.declared.model_copy(update={"infinite": infinite}))
+    artifact, _ = train(other, Rows(make_rows()), works.root, CODE, silent)
+    works.registry.register(artifact, ANNA)
+    works.promote(artifact)
+    with works.lakehouse.transaction() as con:
+        con.execute(
+            "insert into lake.features.pressure values "
+            "('alder', '2024-02-29 20:59:00+00', '-infinity', 'open', true)"
+        )
+    materialize(works.lakehouse, works.store, CATALOG.view("pressure"), NOW)
+    got = call(works.open(), "POST", "/predict", request())
+    if infinite == "reject":
+        assert got.status == 503
+        assert "infinite values of pressure:mean (column pressure__mean) in 1 row" in got.json["error"]
+        assert "infinite values of shortage in 1 row" in got.json["error"]
+        return
+    missing = pa.table(
+        {
+            "pump": ["alder"], "demand": pa.array([7], pa.int32()), "pressure__valve": ["open"],
+            "pressure__mean": pa.array([None], pa.float64()), "pressure__is_new": [True],
+            "shortage": pa.array([None], pa.float64()),
+        }
+    )  # fmt: skip
+    assert got.json["predictions"][0]["score"] == opened(artifact).scorer.score(missing)[0]
 
 
 def test_a_prediction_that_cannot_be_written_down_is_not_given(works: Works) -> None:

@@ -1,14 +1,14 @@
 """A lakehouse with two feature views, filled by each test."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from orchestration.declarations import DeclaredColumn
+from orchestration.declarations import DeclaredColumn, NullKeys
 from orchestration.feature_store.views import Catalog, View
 from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Settings
@@ -33,12 +33,13 @@ def make_view(name: str, entity: Mapping[str, str], ttl: timedelta, features: Ma
     )
 
 
-def make_catalog(ttl: timedelta = timedelta(hours=1)) -> Catalog:
+def make_catalog(ttl: timedelta = timedelta(hours=1), null_keys: NullKeys = "reject") -> Catalog:
     tank = make_view(
         "tank", {"pump": "varchar", "site": "integer"}, ttl, {"level": "bigint", "note": "varchar"}
     )
     wear = make_view("wear", {"pump": "varchar"}, timedelta(hours=1), {"share": "double"})
-    return Catalog({"tank": tank, "wear": wear})
+    views = {"tank": tank, "wear": wear}
+    return Catalog({name: replace(view, null_keys=null_keys) for name, view in views.items()})
 
 
 _ARROW = {"varchar": pa.string(), "integer": pa.int32(), "bigint": pa.int64(), "double": pa.float64()}

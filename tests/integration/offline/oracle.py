@@ -16,6 +16,7 @@ class OracleView:
     keys: Mapping[str, str]
     ttl: timedelta
     columns: tuple[str, ...]
+    nulls_match: bool = False
 
 
 def _rank(value: Any) -> tuple[bool, Any]:
@@ -28,7 +29,7 @@ def known(view: OracleView, spine_row: Row, at: datetime | None, as_of: datetime
     found: Row | None = None
     for row in view.rows:
         same = all(
-            row[key] is not None and spine_row[column] is not None and row[key] == spine_row[column]
+            row[key] == spine_row[column] and (view.nulls_match or row[key] is not None)
             for key, column in view.keys.items()
         )
         stamp = row["known_at"]

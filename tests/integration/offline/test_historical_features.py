@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orchestration.declarations import (
     Exposure,
@@ -220,6 +223,45 @@ def test_keys_of_a_like_type_are_taken_as_declared(filled) -> None:
         assert ask(filled, table, ["tank:level"]).to_arrow().column("level").to_pylist() == [level]
 
 
+def test_a_key_that_its_type_cannot_hold_is_an_error_where_nulls_match(filled) -> None:
+    table = pa.table({"pump": ["alder"], "site": [2**40], "event_timestamp": pa.array([NOON], INSTANT)})
+    with pytest.raises(
+        EntityColumnError, match="site: found 1 values that are no integer, the first in row 0"
+    ):
+        ask(filled, table, ["tank:level"], catalog=make_catalog(null_keys="match"))
+
+
+@pytest.mark.parametrize(
+    ("declared", "value", "found"),
+    [
+        ("decimal(6, 2)", pa.array([Decimal("1.005")]), None),
+        ("decimal(6, 2)", pa.array([Decimal("1.500")]), Decimal("1.50")),
+        ("decimal(4, 1)", pa.array([Decimal("99999.5")]), None),
+        ("tinyint", pa.array([300]), None),
+        ("integer", pa.array([300]), 300),
+        ("double", pa.array([Decimal("0.1")]), 0.1),
+    ],
+)
+def test_a_request_column_is_taken_exactly_or_refused(filled, declared: str, value, found) -> None:
+    catalog = make_catalog()
+    service = FeatureService(
+        features=("tank:level",),
+        request={"amount": RequestColumn(data_type=declared, description="It.")},
+        on_demand={"same": OnDemandFeature(expression="amount", data_type=declared, description="It.")},
+    )
+    exposure = Exposure(
+        "e", "s", "ml", "", "e.yml", ExposureMeta(owner="team:a", feature_service=service), ()
+    )
+    served = Service("s", exposure, service, catalog.resolve(["tank:level"]))
+    table = spine(("alder", 1, NOON), amount=value)
+    asked = partial(ask, filled, table, "s", catalog=Catalog(catalog.views, {"s": served}))
+    if found is None:
+        with pytest.raises(EntityColumnError, match="amount: found 1 values that are no .* first in row 0"):
+            asked()
+    else:
+        assert asked().to_arrow().column("same").to_pylist() == [found]
+
+
 def frame(**columns) -> pd.DataFrame:
     return pd.DataFrame({"pump": ["alder"], "site": [1], "event_timestamp": [NOON]} | columns)
 
@@ -279,13 +321,13 @@ def test_neither_pandas_nor_polars_is_imported_before_somebody_asks() -> None:
     assert done.stdout.strip() == "set()"
 
 
-@given(history=histories())
+@given(history=histories(), null_keys=st.sampled_from(["reject", "match"]))
 @settings(
     max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
-def test_each_row_gets_what_was_known_at_its_instant(works, history) -> None:
+def test_each_row_gets_what_was_known_at_its_instant(works, history, null_keys) -> None:
     works.fill(tank=history["composite"], wear=history["single"])
     fields = {
         "id": pa.int64(),
@@ -297,7 +339,7 @@ def test_each_row_gets_what_was_known_at_its_instant(works, history) -> None:
     rows = pa.Table.from_pylist(history["spine"], schema=pa.schema(fields))
     as_of = None if len(history["spine"]) % 2 else datetime(2013, 11, 3, 6, tzinfo=UTC)
     found = get_historical_features(
-        make_catalog(history["ttl"]),
+        make_catalog(history["ttl"], null_keys),
         works.lakehouse,
         rows,
         ["tank:*", "twin:share"],
@@ -306,11 +348,16 @@ def test_each_row_gets_what_was_known_at_its_instant(works, history) -> None:
         as_of=as_of,
         full_feature_names=True,
     ).to_arrow()
+    matching = null_keys == "match"
     views = {
         "tank": OracleView(
-            history["composite"], {"pump": "pump", "site": "site"}, history["ttl"], ("level", "note")
+            history["composite"],
+            {"pump": "pump", "site": "site"},
+            history["ttl"],
+            ("level", "note"),
+            matching,
         ),
-        "twin": OracleView(history["single"], {"pump": "twin"}, HOUR, ("share",)),
+        "twin": OracleView(history["single"], {"pump": "twin"}, HOUR, ("share",), matching),
     }
     expected = [
         {k: v for k, v in row.items() if not k.endswith("__known_at")}

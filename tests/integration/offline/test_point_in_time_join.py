@@ -8,6 +8,7 @@ import jinja2
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestration.feature_store.point_in_time import MACRO
 from orchestration.settings import PROJECT_DIR
@@ -39,7 +40,14 @@ SCHEMAS = {
 }
 
 
-def view(name: str, relation: str, entity: dict[str, str], ttl: timedelta, *columns: str) -> dict[str, Any]:
+def view(
+    name: str,
+    relation: str,
+    entity: dict[str, str],
+    ttl: timedelta,
+    *columns: str,
+    null_keys: str = "reject",
+) -> dict[str, Any]:
     return {
         "name": name,
         "relation": relation,
@@ -49,12 +57,13 @@ def view(name: str, relation: str, entity: dict[str, str], ttl: timedelta, *colu
         "features": {f"{name}__{column}": column for column in columns},
         "order": list(columns),
         "timestamp_as": f"{name}__known_at",
+        "null_keys": null_keys,
     }
 
 
 def oracle_view(rows: list[dict[str, Any]], made: dict[str, Any]) -> OracleView:
     ttl = timedelta(seconds=made["ttl_seconds"])
-    return OracleView(rows, made["entity"], ttl, tuple(made["order"]))
+    return OracleView(rows, made["entity"], ttl, tuple(made["order"]), made["null_keys"] == "match")
 
 
 @pytest.fixture(scope="module", params=["sorting", "looping"])
@@ -85,12 +94,13 @@ def as_bag(rows: list[dict[str, Any]]) -> list[str]:
     return sorted(str(sorted(row.items())) for row in utc)
 
 
-@given(history=histories())
+@given(history=histories(), null_keys=st.sampled_from(["reject", "match"]))
 @settings(max_examples=150, deadline=None)
-def test_each_row_gets_what_was_known_at_its_instant(con, history) -> None:
+def test_each_row_gets_what_was_known_at_its_instant(con, history, null_keys) -> None:
     ttl = history["ttl"]
+    keys = {"pump": "pump", "site": "site"}
     views = [
-        view("tank", "composite", {"pump": "pump", "site": "site"}, ttl, "level", "note"),
+        view("tank", "composite", keys, ttl, "level", "note", null_keys=null_keys),
         view("own", "single", {"pump": "pump"}, ttl, "share"),
         view("other", "single", {"pump": "twin"}, timedelta(hours=1), "share"),
     ]

@@ -117,6 +117,18 @@ def check_that_a_version_was_kept(works, result, evaluations):
     }
     assert dict(version.manifest.splits).keys() == {"train", "validation", "test", "embargo"}
     check_that_it_is_rebuilt_the_same(works, version)
+    check_that_its_features_come_as_numbers(version)
+
+
+def check_that_its_features_come_as_numbers(version):
+    """Those that the only declared model takes, and the label."""
+    features, label = version.xy("train")
+    declared = version.manifest.built.declarations["models"]["low_pressure"]
+    assert set(declared["request"]) <= set(features.columns)
+    assert set(features.dtypes.astype(str)) == {"float64"}
+    assert label.name == "is_low"
+    assert len(features) == len(label) == version.manifest.splits["train"]
+    assert list(version.xy("test", model="low_pressure")[0].columns) == list(features.columns)
 
 
 def check_that_it_is_watched(works, evaluations):

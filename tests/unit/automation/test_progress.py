@@ -2,12 +2,15 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 from rich.console import Console
 
+from orchestration.instance import open_instance
 from orchestration.progress import Progress
+from orchestration.settings import Settings
 
 ROWS = {"dagster/row_count": 336_776, "summary": "3 more"}
 DAYS = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-04")
@@ -84,6 +87,43 @@ def test_an_error_names_the_step_and_keeps_brackets(warned: tuple[Progress, str]
     progress, text = warned
     assert "staged__t failed: ValueError: bad [cast] of column x" in text
     assert progress.errors == ["staged__t: ValueError: bad [cast] of column x"]
+
+
+def test_an_error_printed_when_it_came_is_only_named_at_the_end(warned: tuple[Progress, str]) -> None:
+    progress, text = warned
+    lines = [*text.splitlines(), *progress.why_failed()]
+    assert len([line for line in lines if "bad [cast] of column x" in line]) == 1
+    assert progress.why_failed() == ["staged__t failed: its error is printed above"]
+
+
+def test_a_year_of_partitions_prints_no_line_each(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    year = dg.DailyPartitionsDefinition("2023-01-01", end_date="2024-01-01")
+
+    @dg.asset(partitions_def=year, backfill_policy=dg.BackfillPolicy.single_run())
+    def t(context: dg.AssetExecutionContext) -> None:
+        context.log.info("landed")
+
+    @dg.asset
+    def u() -> None:
+        raise ValueError("a cast")
+
+    job = dg.Definitions(assets=[t, u], jobs=[dg.define_asset_job("all")]).resolve_job_def("all")
+    tags = {
+        "dagster/asset_partition_range_start": "2023-01-01",
+        "dagster/asset_partition_range_end": "2023-12-31",
+    }
+    with open_instance(Settings(data_dir=tmp_path)) as instance:
+        done = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        made = instance.get_materialized_partitions(t.key)
+        kinds = {event.dagster_event_type for event in instance.all_logs(done.run_id)}
+    printed = capfd.readouterr().err
+    assert len(made) == 365
+    assert {dg.DagsterEventType.STEP_START, dg.DagsterEventType.ASSET_MATERIALIZATION} <= kinds
+    assert not done.success
+    assert "landed" in printed
+    assert "a cast" in printed
+    assert "MATERIALIZATION" not in printed
+    assert len([line for line in printed.splitlines() if " - all - " in line]) < 10
 
 
 def test_a_failed_check_says_what_it_measured_and_where_to_look() -> None:

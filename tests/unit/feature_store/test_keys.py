@@ -35,8 +35,10 @@ TYPES = {
 NEAR = st.text(st.sampled_from("\0\1\2=#a"), max_size=4)
 
 
-def keys_of(types):
-    return EntityKeys(make_view({"x": "integer"}, {f"k{n}": t for n, t in enumerate(types)}))
+def keys_of(types, null_keys="reject"):
+    return EntityKeys(
+        make_view({"x": "integer"}, {f"k{n}": t for n, t in enumerate(types)}, null_keys=null_keys)
+    )
 
 
 @settings(max_examples=30, deadline=None)
@@ -49,6 +51,21 @@ def test_python_and_sql_make_the_same_key(duck, values, order):
     )
     ((text,),) = duck.execute(f"select {keys.sql()} from (select {columns})").fetchall()
     assert keys.encode([[v] for v in values]) == [shortened(text.encode())]
+
+
+@settings(max_examples=200, deadline=None)
+@given(*[st.lists(st.none() | NEAR, min_size=3, max_size=3)] * 2)
+def test_where_nulls_match_an_entity_with_nulls_has_a_key_too(duck, one, other):
+    keys = keys_of(["varchar"] * 3, "match")
+    ((first,), (second,)) = (keys.encode([[v] for v in values]) for values in (one, other))
+    assert (first == second) == (one == other)
+    columns = ", ".join(
+        f"{'null' if v is None else typed_literal(v, 'varchar')}::varchar as k{n}" for n, v in enumerate(one)
+    )
+    ((text,),) = duck.execute(f"select {keys.sql()} from (select {columns})").fetchall()
+    assert first == shortened(text.encode())
+    if None not in one:
+        assert first == keys_of(["varchar"] * 3).encode([[v] for v in one])[0]
 
 
 @settings(max_examples=200, deadline=None)

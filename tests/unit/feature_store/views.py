@@ -7,7 +7,15 @@ from orchestration.feature_store.online.values import typed_list
 from orchestration.feature_store.views import View
 
 
-def make_view(features, entity=None, *, name="readings", timestamp="known_at", ttl=timedelta(hours=6)):
+def make_view(
+    features,
+    entity=None,
+    *,
+    name="readings",
+    timestamp="known_at",
+    ttl=timedelta(hours=6),
+    null_keys="reject",
+):
     """A view of ``{feature: type}`` for an entity of ``{key: type}``."""
 
     def columns(types):
@@ -24,6 +32,7 @@ def make_view(features, entity=None, *, name="readings", timestamp="known_at", t
         features=columns(features),
         description="A view.",
         owner="team:tests",
+        null_keys=null_keys,
     )
 
 

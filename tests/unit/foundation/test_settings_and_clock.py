@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from orchestration.instance import open_instance
 from orchestration.settings import PROJECT_DIR, Clock, Settings, make_clock
 
 
@@ -91,3 +92,9 @@ def test_an_unknown_declared_mode_is_refused():
 
 def test_a_clock_tells_its_mode():
     assert (Clock().mode, Clock(datetime(2024, 1, 1, tzinfo=UTC)).mode) == ("wall", "replay")
+
+
+def test_the_instance_waits_for_a_slow_code_server_and_prints_no_debug_lines(tmp_path: Path) -> None:
+    with open_instance(Settings(data_dir=tmp_path)) as instance:
+        assert instance.code_server_process_startup_timeout == 1800
+        assert instance.python_log_level == "INFO"

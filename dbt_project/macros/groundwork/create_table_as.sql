@@ -1,0 +1,16 @@
+{#-
+    Every table that dbt creates, the temporary one of an incremental run too, has the types that its sheet
+    declares, with `contract: {enforced: true}` or without, and no null in its key unless that is declared.
+-#}
+{% macro duckdb__create_table_as(
+    temporary, relation, compiled_code, language="sql", partitioned_by=none, sorted_by=none
+) -%}
+    {%- set is_checked = language == "sql" and model.resource_type == "model" -%}
+    {%- if is_checked and not config.get("contract").enforced -%}
+        {{ get_assert_columns_equivalent(compiled_code) }}
+    {%- endif -%}
+    {{ dbt.duckdb__create_table_as(temporary, relation, compiled_code, language, partitioned_by, sorted_by) }}
+    {%- if is_checked %}
+    {{ reject_null_keys(relation.include(database=(not temporary), schema=(not temporary))) }}
+    {%- endif -%}
+{%- endmacro %}

@@ -1,0 +1,117 @@
+{#-
+    What a model gives, compared with the table that it has, before a run writes into it.
+
+    A column's type may become wider, so that each value stays what it is: the table is altered. A column may
+    cease to be `not_null`, and new columns are added, null in the rows that stay (`on_schema_change:
+    append_new_columns`). Anything else, a removed or renamed column too, needs a table that is built again.
+    dbt calls this in the transaction of the run, between the temporary table and the strategy's statements.
+-#}
+{% macro duckdb__process_schema_changes(on_schema_change, source_relation, target_relation) -%}
+    {%- set given, stored = described_columns(source_relation), described_columns(target_relation) -%}
+    {%- set may_add = on_schema_change in ("append_new_columns", "sync_all_columns") -%}
+    {%- set may_drop = on_schema_change == "sync_all_columns" -%}
+    {%- set faults, statements = [], [] -%}
+    {%- for key, column in given.items() -%}
+        {%- set held = stored.get(key) -%}
+        {%- set name = adapter.quote(column.name) -%}
+        {%- set is_required = column.name in not_null_columns() -%}
+        {%- if held is none -%}
+            {%- if is_required -%}
+                {%- do faults.append(column.name ~ ": found no such column in the table, and a constraint not_null") -%}
+            {%- elif not may_add -%}
+                {%- do faults.append(column.name ~ ": found no such column in the table, and on_schema_change: " ~ on_schema_change) -%}
+            {%- endif -%}
+            {%- do statements.append("add column " ~ name ~ " " ~ column.data_type) -%}
+        {%- else -%}
+            {%- if column.data_type != held.data_type -%}
+                {%- if is_wider(held.data_type, column.data_type) -%}
+                    {%- do statements.append("alter column " ~ name ~ " set data type " ~ column.data_type) -%}
+                {%- else -%}
+                    {%- do faults.append(
+                        column.name ~ ": found " ~ held.data_type | lower ~ " in the table, and "
+                        ~ column.data_type | lower ~ " in the SQL and the sheet, which cannot hold each value as it is"
+                    ) -%}
+                {%- endif -%}
+            {%- endif -%}
+            {%- if held.is_required and not is_required -%}
+                {%- do statements.append("alter column " ~ name ~ " drop not null") -%}
+            {%- elif is_required and not held.is_required -%}
+                {%- do faults.append(column.name ~ ": found nulls allowed in the table, and a constraint not_null in the sheet") -%}
+            {%- endif -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- for key, held in stored.items() if key not in given -%}
+        {%- if not may_drop -%}
+            {%- do faults.append(held.name ~ ": found " ~ held.data_type | lower ~ " in the table, and no such column in the SQL and the sheet") -%}
+        {%- endif -%}
+        {%- do statements.append("drop column " ~ adapter.quote(held.name)) -%}
+    {%- endfor -%}
+    {%- if faults -%}
+        {%- do refuse_stored_table(target_relation, faults) -%}
+    {%- endif -%}
+    {%- for statement in statements -%}
+        {%- do run_query("alter table " ~ target_relation ~ " " ~ statement) -%}
+    {%- endfor -%}
+    {{ return(adapter.get_columns_in_relation(source_relation)) }}
+{%- endmacro %}
+
+{% macro refuse_stored_table(relation, faults) -%}
+    {#- The layer, then the table: the folder under models/ is the layer. -#}
+    {%- set asset = model.original_file_path.replace("\\", "/").split("/")[1] ~ "/" ~ model.alias -%}
+    {%- do exceptions.raise_compiler_error(
+        model.original_file_path ~ ": models." ~ model.name ~ ".columns: " ~ relation ~ " does not fit the model:\n"
+        ~ "  " ~ faults | join("\n  ") ~ "\n"
+        ~ "Nothing was written. Expected the stored columns, new ones, or wider types; to build the table again:\n"
+        ~ "  groundwork run --full-refresh --select key:" ~ asset
+        ~ ("\n(it forgets the versions that strategy history has kept)" if config.get("incremental_strategy") == "history" else "")
+    ) -%}
+{%- endmacro %}
+
+{#- Columns of a relation by lower-case name, with the type as DuckDB writes it. -#}
+{% macro described_columns(relation) -%}
+    {%- set found = {} -%}
+    {%- for row in run_query("describe " ~ relation) -%}
+        {%- do found.update({row[0] | lower: {"name": row[0], "data_type": row[1], "is_required": row[2] == "NO"}}) -%}
+    {%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}
+
+{#- Columns for which the sheet declares a constraint `not_null` that dbt enforces. -#}
+{% macro not_null_columns() -%}
+    {%- set found = [] -%}
+    {%- for name, column in model.columns.items() if config.get("contract").enforced -%}
+        {%- for constraint in column.constraints or [] if constraint.type == "not_null" -%}
+            {%- do found.append(name) -%}
+        {%- endfor -%}
+    {%- endfor -%}
+    {{ return(found) }}
+{%- endmacro %}
+
+{#-
+    True where a type holds each value of another one exactly, and a column that DuckLake has altered so is read
+    as it was. Not from FLOAT to DOUBLE: DuckLake then skips files by the shorter text of their extremes.
+-#}
+{% macro is_wider(stored, given) -%}
+    {%- set digits = {
+        "TINYINT": 3, "SMALLINT": 5, "INTEGER": 10, "BIGINT": 19, "HUGEINT": 39,
+        "UTINYINT": 3, "USMALLINT": 5, "UINTEGER": 10, "UBIGINT": 20, "UHUGEINT": 39
+    } -%}
+    {%- set order = {
+        "TINYINT": 1, "SMALLINT": 2, "INTEGER": 3, "BIGINT": 4, "HUGEINT": 5,
+        "UTINYINT": 1, "USMALLINT": 2, "UINTEGER": 3, "UBIGINT": 4, "UHUGEINT": 5
+    } -%}
+    {%- if stored in order and given in order -%}
+        {%- set is_wider = order[stored] < order[given] and (stored.startswith("U") or not given.startswith("U")) -%}
+    {%- elif stored in order and given in ("FLOAT", "DOUBLE") -%}
+        {%- set is_wider = order[stored] <= (3 if given == "DOUBLE" else 2) -%}
+    {%- elif given.startswith("DECIMAL(") and (stored in order or stored.startswith("DECIMAL(")) -%}
+        {%- set to = given[8:-1].split(",") -%}
+        {%- set from = [digits[stored], 0] if stored in order else stored[8:-1].split(",") -%}
+        {%- set is_wider = (
+            to[1] | int >= from[1] | int and to[0] | int - to[1] | int >= from[0] | int - from[1] | int
+        ) -%}
+    {%- else -%}
+        {%- set is_wider = false -%}
+    {%- endif -%}
+    {{ return(is_wider) }}
+{%- endmacro %}
