@@ -15,10 +15,11 @@ import duckdb
 from orchestration.asset_specs import asset_key
 from orchestration.automation.jobs import OPERATIONS
 from orchestration.dagster_ext.check_state import EVALUATED
-from orchestration.declarations import LAYERS, Declarations, Freshness, Layer, Table, in_words
+from orchestration.declarations import LAYERS, Declarations, Freshness, Layer, Table, canonical, in_words
 from orchestration.lakehouse import LakehouseResource
 from orchestration.lakehouse.tables import relation
 from orchestration.settings import Clock
+from orchestration.sql import identifier, literal
 
 CHECK_NAME = "freshness"
 DAILY_LIMITS = (timedelta(days=2), timedelta(days=7))
@@ -42,15 +43,29 @@ def freshness_policy(warn_after: timedelta, fail_after: timedelta | None) -> dg.
     return dg.FreshnessPolicy.time_window(fail_window=fail_after, warn_window=warn_after)
 
 
+def _instant(table: Table, column: str) -> str:
+    """A column as an instant: what a source delivers without a zone is local to the declared one."""
+    declared = table.column(column)
+    kind = "timestamptz" if declared is None else canonical(declared.data_type)
+    zone = "UTC"
+    if table.meta.ingest is not None:
+        zone = table.zone_of(column) or "UTC"
+        if kind == "date" and table.meta.ingest.partition is not None:
+            zone = table.meta.ingest.partition.timezone
+    if kind == "timestamptz" or zone == "UTC":
+        return f"try_cast({identifier(column)} as timestamptz)"
+    return f"try(timezone({literal(zone)}, {identifier(column)}::timestamp))"
+
+
 def measure(con: duckdb.DuckDBPyConnection, table: Table, column: str, now: datetime) -> Measurement:
     """The newest instant in a column that is not after ``now``, and its age.
 
     Later instants do not count: a row may say when its values stop holding.
     """
-    name = '"' + column.replace('"', '""') + '"'
+    name = _instant(table, column)
     # A literal: for a parameter DuckDB imports pandas, which takes half a second.
     newest = con.execute(
-        f"select max(instant) from (select try_cast({name} as timestamptz) as instant "
+        f"select max(instant) from (select {name} as instant "
         f"from {relation(table.schema, table.name)}) where instant <= timestamptz '{now.isoformat()}'"
     ).fetchall()[0][0]
     if newest is None:

@@ -7,10 +7,10 @@ without a result counts only where that run built the data.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
-from dagster import AssetRecordsFilter, DagsterEventType, EventLogRecord
+from dagster import AssetRecordsFilter
 from dagster._core.storage.asset_check_execution_record import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
@@ -28,13 +28,14 @@ from orchestration.dagster_ext.check_state import (
     Result,
     covers,
 )
-from orchestration.dagster_ext.run_builds import RunBuilds, asset_window
+from orchestration.dagster_ext.materializations import Materializations
+from orchestration.dagster_ext.run_builds import RunBuilds
 from orchestration.declarations import Partition
 from orchestration.partitions import Window
 
 _PLANNED = AssetCheckExecutionRecordStatus.PLANNED
 _SUCCEEDED = AssetCheckExecutionRecordStatus.SUCCEEDED
-_PAGE, _EVENTS = 4, 1000
+_PAGE = 4
 
 Latest = Mapping[dg.AssetCheckKey, AssetCheckExecutionRecord]
 
@@ -56,8 +57,7 @@ class CheckHistory:
     ) -> None:
         self._instance, self._run_id = instance, run_id
         self._runs = RunBuilds(instance, partitions or {})
-        self._newest: dict[dg.AssetKey, Materialization | None] = {}
-        self._made: dict[AssetRecordsFilter, list[Materialization]] = {}
+        self._made = Materializations(instance, partitions or {})
 
     def states(self, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, CheckState]:
         """How each check stands, in the order given."""
@@ -65,7 +65,7 @@ class CheckHistory:
         if not wanted:
             return {}
         newest = self._instance.event_log_storage.get_latest_asset_check_execution_by_key(wanted)
-        made = self._newest_made(dict.fromkeys(key.asset_key for key in wanted))
+        made = self._made.newest(dict.fromkeys(key.asset_key for key in wanted))
         return {key: self._state(key, newest.get(key), made.get(key.asset_key)) for key in wanted}
 
     def verdicts(self, keys: Iterable[dg.AssetCheckKey]) -> dict[str, bool | None]:
@@ -113,7 +113,7 @@ class CheckHistory:
 
     def newest_materialization(self, asset: dg.AssetKey) -> int:
         """Id of the newest materialization of an asset; 0 when there is none."""
-        made = self._newest_made([asset]).get(asset)
+        made = self._made.newest([asset]).get(asset)
         return 0 if made is None else made.id
 
     def open_failures(
@@ -218,26 +218,6 @@ class CheckHistory:
             status = CheckStatus.WARNED if found.settled.status is CheckStatus.WARNED else CheckStatus.PASSED
         return CheckState(key, status, found.settled, failures, made is not None)
 
-    def _newest_made(self, assets: Iterable[dg.AssetKey]) -> dict[dg.AssetKey, Materialization]:
-        wanted = list(assets)
-        missing = [asset for asset in wanted if asset not in self._newest]
-        if missing:
-            self._newest |= dict.fromkeys(missing)
-            for record in self._instance.get_asset_records(missing):
-                key, newest = record.asset_entry.asset_key, record.asset_entry.last_materialization_record
-                if newest is not None:
-                    self._newest[key] = self._materialization(key, newest)
-        return {asset: made for asset in wanted if (made := self._newest[asset]) is not None}
-
-    def _materialization(self, asset: dg.AssetKey, record: EventLogRecord) -> Materialization:
-        event = record.event_log_entry
-        return Materialization(
-            record.storage_id,
-            event.run_id,
-            datetime.fromtimestamp(record.timestamp, UTC),
-            asset_window(self._runs.partitions.get(asset), event.get_dagster_event().partition),
-        )
-
     def _untested(
         self,
         asset: dg.AssetKey,
@@ -251,11 +231,11 @@ class CheckHistory:
         The newest result accounts for all that was built before it began, but for runs in progress.
         """
         known = 0 if base is None or base.horizon is None else base.horizon
-        newest = {made.window: made for made in self._built_after(asset, known, left_out)}
+        newest = {made.window: made for made in self._made.after(asset, known, left_out)}
         if waiting:
             since = AssetRecordsFilter(asset, after_timestamp=min(r.create_timestamp for r in waiting) - 1)
             runs = {record.run_id for record in waiting}
-            for made in self._materializations(since):
+            for made in self._made.matching(since):
                 if made.run_id in runs and made.id <= known:
                     newest.setdefault(made.window, made)
         for made in newest.values():
@@ -266,39 +246,6 @@ class CheckHistory:
             )
             if not accounted and not any(r.covers(made.window) and r.tested(made) for r in results):
                 yield made
-
-    def _built_after(
-        self, asset: dg.AssetKey, known: int, left_out: Window | None
-    ) -> Sequence[Materialization]:
-        """Materializations after one; their events are read only where the caller does not test."""
-        newest = self._newest_made([asset]).get(asset)
-        if newest is None or newest.id <= known or left_out == WHOLE_TABLE:
-            return []
-        partition = self._runs.partitions.get(asset)
-        if partition is None:
-            return [newest]
-        if left_out is not None and newest.window != WHOLE_TABLE:
-            days = self._instance.event_log_storage.get_latest_storage_id_by_partition(
-                asset, DagsterEventType.ASSET_MATERIALIZATION, after_cursor=known
-            )
-            if all(covers(left_out, asset_window(partition, day)) for day in days):
-                return []
-        return self._materializations(AssetRecordsFilter(asset, after_storage_id=known))
-
-    def _materializations(self, wanted: AssetRecordsFilter) -> list[Materialization]:
-        if wanted not in self._made:
-            self._made[wanted] = list(self._fetched(wanted))
-        return self._made[wanted]
-
-    def _fetched(self, wanted: AssetRecordsFilter) -> Iterator[Materialization]:
-        """Materializations, the oldest first."""
-        cursor = None
-        while True:
-            page = self._instance.fetch_materializations(wanted, limit=_EVENTS, cursor=cursor, ascending=True)
-            yield from (self._materialization(wanted.asset_key, record) for record in page.records)
-            if not page.has_more:
-                return
-            cursor = page.cursor
 
     def _records(self, key: dg.AssetCheckKey) -> Iterator[AssetCheckExecutionRecord]:
         """All records of a check, the newest first."""

@@ -165,14 +165,14 @@ def _zone_faults(table: Table, key: str) -> Iterator[str]:
                 f"{column.timezone!r} on a {kind}, expected it on timestamps of a source only"
             )
     ingest = table.meta.ingest
-    column = table.column(ingest.event_time) if ingest and ingest.event_time else None
-    if ingest is None or column is None or ingest.partition is None:
+    event = table.column(ingest.event_time) if ingest and ingest.event_time else None
+    if ingest is None or event is None or ingest.partition is None:
         return
-    kind = canonical(column.data_type)
-    if kind.startswith("timestamp") and kind != "timestamptz" and table.zone_of(column.name) is None:
+    kind = canonical(event.data_type)
+    if kind.startswith("timestamp") and kind != "timestamptz" and table.zone_of(event.name) is None:
         yield (
             f"{table.file}: {key}.config.meta.ingest.timezone: found nothing, expected the time zone that "
-            f"the {kind} {column.name!r} is local to (its days are those of {ingest.partition.timezone})"
+            f"the {kind} {event.name!r} is local to (its days are those of {ingest.partition.timezone})"
         )
 
 

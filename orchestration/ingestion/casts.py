@@ -73,7 +73,11 @@ def _digits(cell: str) -> str:
 
 
 def _exact_number(cell: str, declared: str) -> Cast:
-    value = f"try_cast({cell} as {declared})"
+    value, shape = f"try_cast({cell} as {declared})", decimal_shape(declared)
+    if shape is not None and shape[0] < 38:
+        # DuckDB wants room for the digits of the mantissa too, whatever the exponent makes of them.
+        wide = f"try_cast({cell} as decimal(38,{shape[1]}))"
+        value = f"coalesce({value}, try_cast({wide} as {declared}))"
     inexact = f"{_digits(cell)} is distinct from {_digits(f'{value}::varchar')}"
     inexact += f" or not regexp_matches({cell}, '[0-9]')"
     bad = (

@@ -125,7 +125,7 @@ class SourceTable:
             return f"if(suffix({name}, '{_REAL}'), coalesce({_exact_text(number)}, {name}), {name}) as {name}"
         if declared == "blob" and (not self.is_postgres or _family(self.types[column]) == "blob"):
             is_hex = f"regexp_full_match({name}, '([0-9A-Fa-f]{{2}})*')"
-            return f"if({is_hex}, regexp_replace({name}, '(..)', '\\x\1', 'g'), {name}) as {name}"
+            return f"if({is_hex}, regexp_replace({name}, '(..)', '\\\\x\\1', 'g'), {name}) as {name}"
         return name
 
     def _comparable(self, column: str, declared: str, key: str) -> None:

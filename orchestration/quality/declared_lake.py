@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
+from zoneinfo import ZoneInfo
 
 import duckdb
 
@@ -52,6 +53,8 @@ class WindowColumn:
     name: str
     data_type: str
     partition: Partition
+    zone: str = "UTC"
+    """The zone that a ``TIMESTAMP`` is local to."""
 
     def predicate(self, window: Window) -> str:
         """SQL that is true for the rows of a window."""
@@ -59,7 +62,8 @@ class WindowColumn:
         def literal(at: datetime) -> str:
             if self.data_type == "DATE":
                 return f"date '{at.astimezone(self.partition.tz).date()}'"
-            text = at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+            zone = ZoneInfo(self.zone) if self.data_type == "TIMESTAMP" else UTC
+            text = at.astimezone(zone).replace(tzinfo=None).isoformat(sep=" ")
             return f"timestamp '{text}'" if self.data_type == "TIMESTAMP" else f"timestamptz '{text}+00'"
 
         column = identifier(self.name)
@@ -173,7 +177,8 @@ def _window_column(
             f"expected one of {', '.join(WINDOW_TYPES)}"
         )
         return None
-    return WindowColumn(name, types[name], partition)
+    zone = table.zone_of(name) if table.meta.ingest is not None else None
+    return WindowColumn(name, types[name], partition, zone or "UTC")
 
 
 @contextmanager

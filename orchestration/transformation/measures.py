@@ -54,7 +54,7 @@ def check_measures(
             compiled = compile_models(settings, manifest, models, variables, dbt_environment(scratch))
         except DbtParseError:
             return
-    faults = list(_faults(declarations, landing_columns, compiled.values()))
+    faults = list(_faults(declarations, landing_columns, [*compiled.values()]))
     if faults:
         raise DeclarationError(faults)
     passed.touch()
@@ -80,7 +80,7 @@ def _models(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _faults(
-    declarations: Declarations, landing_columns: Mapping[str, str], texts: Iterator[str] | Sequence[str]
+    declarations: Declarations, landing_columns: Mapping[str, str], texts: Sequence[str]
 ) -> Iterator[str]:
     with duckdb.connect() as con:
         con.execute(f"set timezone = 'UTC'; attach ':memory:' as {LAKE}; use {LAKE}")

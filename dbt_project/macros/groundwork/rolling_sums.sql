@@ -8,8 +8,8 @@
     event enters or leaves a window, with one column `<measure>_<window>` for each measure and window.
     Measures are integers, decimals or booleans, null counting as 0: their sums are exact, whatever the order
     of addition. The sum of a `decimal(p, s)` is a `decimal(38, s)`, of `hugeint` or `ubigint` a `hugeint`,
-    and of any other integer a `bigint`; a sum that its type cannot hold fails the run. A floating-point
-    measure is an error, which the platform finds when definitions load.
+    and of any other integer a `bigint`; a sum that its type cannot hold fails the run. A table cannot have a
+    `hugeint`: cast such a sum to `decimal(38, 0)` in the last select. A floating-point measure is an error, which the platform finds when definitions load.
 
     entity: columns that tell whose features they are.
     measures: columns to sum, 0 where an event does not count.
@@ -122,7 +122,7 @@ exact_measures as (
             {%- for measure in measures %}
             when typeof(sum({{ measure }})) = 'DOUBLE'
                 then error(
-                    '{{ model.original_file_path }}: rolling_sums.measures.{{ measure }}: found '
+                    '{{ model.original_file_path if model is defined }}: rolling_sums.measures.{{ measure }}: found '
                     || lower(typeof(max({{ measure }})))
                     || ', expected an integer or a decimal, whose sums are exact: in {{ events }} declare '
                     || 'cast({{ measure }} as decimal(18, 6)) as {{ measure }}, with the digits that it has'

@@ -89,7 +89,8 @@
 
 {#-
     True where a type holds each value of another one exactly, and a column that DuckLake has altered so is read
-    as it was. Not from FLOAT to DOUBLE: DuckLake then skips files by the shorter text of their extremes.
+    as it was. Not from FLOAT to DOUBLE: DuckLake then skips files by the shorter text of their extremes. Not to
+    HUGEINT or UHUGEINT: Parquet stores them as doubles, and the lakehouse takes none.
 -#}
 {% macro is_wider(stored, given) -%}
     {%- set digits = {
@@ -100,7 +101,9 @@
         "TINYINT": 1, "SMALLINT": 2, "INTEGER": 3, "BIGINT": 4, "HUGEINT": 5,
         "UTINYINT": 1, "USMALLINT": 2, "UINTEGER": 3, "UBIGINT": 4, "UHUGEINT": 5
     } -%}
-    {%- if stored in order and given in order -%}
+    {%- if given in ("HUGEINT", "UHUGEINT") -%}
+        {%- set is_wider = false -%}
+    {%- elif stored in order and given in order -%}
         {%- set is_wider = order[stored] < order[given] and (stored.startswith("U") or not given.startswith("U")) -%}
     {%- elif stored in order and given in ("FLOAT", "DOUBLE") -%}
         {%- set is_wider = order[stored] <= (3 if given == "DOUBLE" else 2) -%}

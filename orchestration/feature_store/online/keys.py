@@ -215,8 +215,8 @@ class EntityKeys:
     def encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
         """The keys of entities, given one sequence of values for each entity column.
 
-        An entity with a null in a key column has the key ``NO_ENTITY``, as SQL joins it to nothing, unless its
-        view matches nulls.
+        An entity with a null in a key column has the key ``NO_ENTITY``, as SQL joins it to nothing, unless
+        its view matches nulls.
 
         Raises:
             EntityTypeError: A value is of another type than declared.

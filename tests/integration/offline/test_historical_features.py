@@ -256,7 +256,7 @@ def test_a_request_column_is_taken_exactly_or_refused(filled, declared: str, val
     table = spine(("alder", 1, NOON), amount=value)
     asked = partial(ask, filled, table, "s", catalog=Catalog(catalog.views, {"s": served}))
     if found is None:
-        with pytest.raises(EntityColumnError, match="amount: found 1 values that are no .* first in row 0"):
+        with pytest.raises(EntityColumnError, match=r"amount: found 1 values that are no .* first in row 0"):
             asked()
     else:
         assert asked().to_arrow().column("same").to_pylist() == [found]

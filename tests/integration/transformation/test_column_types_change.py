@@ -189,7 +189,8 @@ def test_a_wider_type_alters_the_table(changed: Changed, name: str) -> None:
 def test_types_of_sql_and_sheet_are_compared_without_dbt_contracts_too(changed: Changed) -> None:
     found = changed.outcomes["sheet_only"]
     assert found.status == "error"
-    assert "DECIMAL(6,2)" in found.message and "INTEGER" in found.message
+    assert "DECIMAL(6,2)" in found.message
+    assert "INTEGER" in found.message
     assert changed.project.rows("from staged.sheet_only order by k") == changed.before["sheet_only"]
 
 

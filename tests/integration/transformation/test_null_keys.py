@@ -1,7 +1,6 @@
 """A null in a key fails the model and names the row; where nulls match, a row with one is a row like others."""
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -58,10 +57,10 @@ NAMED, NULL = "('a', '2024-01-01 00:00:00+00', 1)", "(null, '2024-01-01 00:00:00
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project = Project(tmp_path_factory.mktemp("keys"))
     project.write(*(rows_of(name, **config) for name, config in (REJECTING | MATCHING).items()))
-    yield project
+    return project
 
 
 def test_a_null_key_fails_the_model_and_names_the_row(project: Project) -> None:

@@ -41,6 +41,8 @@ def _holds(stored: str, given: str) -> bool:
             stored in INTEGERS and given in FLOATS and max(map(abs, INTEGERS[stored])) <= 2 ** FLOATS[given]
         )
     old, new = _shape(stored), _shape(given)
+    if given in {"HUGEINT", "UHUGEINT"}:
+        return False  # Parquet stores them as doubles; the lakehouse takes none.
     if old is None or new is None or (given in INTEGERS and stored not in INTEGERS):
         return False
     return new[0] <= old[0] and old[1] <= new[1] and (old[2] / new[2]).denominator == 1
@@ -86,11 +88,13 @@ def test_a_wider_column_reads_as_it_was_written(lakehouse: LakehouseResource) ->
         for name, (_, given) in columns.items():
             con.execute(f"alter table lake.s.t alter column {name} set data type {given}")
         con.execute("commit")
+    # DuckLake keeps extremes of the old type in memory: a DuckDB that has read the table before the change
+    # raises an internal error for a filter on it until something is inserted.
+    with lakehouse.get_connection() as con:
         for name, (stored, given) in columns.items():
             rows = con.execute(f"select {name}::varchar from lake.s.t order by row_number").fetchall()
             assert rows == before[name], (stored, given)
             for text in extremes[name][:2]:
-                print(stored, given, text)
                 query = f"select count(*) from lake.s.t where {name} = {text}::{given}"
                 assert con.execute(query).fetchall() == [(20,)], (stored, given, text)
             assert con.execute(f"select count(*) from lake.s.t where {name} is null").fetchall() == [(20,)]

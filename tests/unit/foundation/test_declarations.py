@@ -233,3 +233,33 @@ def test_a_duration_is_a_number_and_a_unit(text, seconds):
 def test_any_other_duration_is_refused(text):
     with pytest.raises(ValueError, match="expected a whole number and a unit"):
         parse_duration(text)
+
+
+DAYS = {"frequency": "daily", "start": "2024-01-01", "timezone": "America/New_York"}
+
+
+def zoneless(data_type, *, zone=None, **ingest):
+    declared = source(event_time="ordered_at", partition=DAYS, **ingest)
+    meta = {} if zone is None else {"timezone": zone}
+    declared["columns"]["ordered_at"] = column("ordered_at", data_type, **meta)
+    return declared
+
+
+def test_a_zoneless_event_time_needs_a_zone_where_days_are_not_those_of_utc():
+    assert "ingest.timezone: found nothing, expected the time zone" in the_fault(
+        sources=[zoneless("timestamp")]
+    )
+    for data_type in ("timestamptz", "date"):
+        load_declarations(manifest([zoneless(data_type)]))
+    for declared in (
+        zoneless("timestamp", timezone="Europe/Berlin"),
+        zoneless("timestamp", zone="Europe/Berlin"),
+    ):
+        (table,) = load_declarations(manifest([declared])).sources
+        assert table.zone_of("ordered_at") == "Europe/Berlin"
+
+
+def test_a_zone_on_what_has_none_is_refused():
+    fault = the_fault(sources=[zoneless("date", zone="Europe/Berlin")])
+    assert "ordered_at.config.meta.timezone: found 'Europe/Berlin' on a date" in fault
+    assert "an IANA time zone" in the_fault(sources=[zoneless("timestamp", timezone="BST")])

@@ -174,8 +174,8 @@ def may_be_refused(text: str, declared: str) -> bool:
         return INTEGERS[declared][0] == 0 and "-" in text
     if not declared.startswith("decimal") or "e" not in text.lower():
         return False
-    width, scale = map(int, declared[8:-1].split(","))
-    return width == scale
+    _, scale = map(int, declared[8:-1].split(","))
+    return sum(c.isdigit() for c in text.lower().split("e")[0]) + scale >= 38
 
 
 def nested(value: Any, declared: Any, zone: str | None = "UTC") -> Any:
