@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from orchestration.learning.assets import watches_hold
+from orchestration.dagster_ext import CheckHistory
 from orchestration.monitoring.assets import monitoring_key, skew_check
 from tests.integration.monitoring.conftest import PREDICTED, TRAINED, Works, changed, day, first_days, numbers
 
@@ -190,11 +190,10 @@ def test_features_served_otherwise_than_history_says_are_found_one_by_one(works:
         con.execute("delete from lake.predictions.low_pressure")
     valves = ["burst", None, *rows.column("pressure__valve").to_pylist()[2:]]
     works.predict(changed(rows, pressure__valve=valves), mode="online", labels=rows.slice(0, 0))
-    assert watches_hold(works.instance, [skew_check(works.spec)]) == {}
+    check = skew_check(works.spec)
+    assert CheckHistory(works.instance).last_results([check]) == {check: []}
     wrong = evaluations(works.run("skew"))["no_skew"]
-    assert watches_hold(works.instance, [skew_check(works.spec)]) == {
-        "monitoring/low_pressure_skew:no_skew": False
-    }
+    assert CheckHistory(works.instance).verdicts([check]) == {"monitoring/low_pressure_skew:no_skew": False}
     assert (wrong.passed, wrong.severity) == (False, dg.AssetCheckSeverity.ERROR)
     (column,) = wrong.metadata["evidence"].value["columns"]
     expected = sum(a != b for a, b in zip(valves, rows.column("pressure__valve").to_pylist(), strict=True))
