@@ -7,8 +7,19 @@ import dagster as dg
 import numpy as np
 
 from orchestration.dagster_ext import CheckHistory
+from orchestration.learning.registry import Registry
 from orchestration.monitoring.assets import monitoring_key, skew_check
-from tests.integration.monitoring.conftest import PREDICTED, TRAINED, Works, changed, day, first_days, numbers
+from orchestration.settings import Clock
+from tests.integration.monitoring.conftest import (
+    ANNA,
+    PREDICTED,
+    TRAINED,
+    Works,
+    changed,
+    day,
+    first_days,
+    numbers,
+)
 
 
 def evaluations(result: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
@@ -138,7 +149,17 @@ def test_what_has_changed_is_found_out_and_told_with_its_evidence(works: Works) 
     assert said.startswith("auc realised as ")
 
 
+def test_a_window_before_the_first_champion_has_nothing_to_measure(works: Works) -> None:
+    found = evaluations(works.run("drift", "performance"))
+    assert all(e.passed for e in found.values())
+    assert {name for name, e in found.items() if "no champion was serving" in str(e.description)} == {
+        "no_drift", "no_drift_together", "estimated_as_expected", "realised_as_expected",
+    }  # fmt: skip
+
+
 def test_too_few_predictions_decide_nothing_and_none_are_told(works: Works) -> None:
+    before = Registry(works.lakehouse, works.settings.models_dir, Clock(works.now - timedelta(days=60)))
+    before.promote(works.spec.name, works.artifact.version, ANNA)
     empty = evaluations(works.run("drift", "performance", "bias", "skew"))
     assert {name for name, e in empty.items() if not e.passed} == {
         "no_drift", "no_drift_together", "estimated_as_expected", "realised_as_expected",
