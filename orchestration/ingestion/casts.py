@@ -80,6 +80,10 @@ def _exact_number(cell: str, declared: str) -> Cast:
         value = f"coalesce({value}, try_cast({wide} as {declared}))"
     inexact = f"{_digits(cell)} is distinct from {_digits(f'{value}::varchar')}"
     inexact += f" or not regexp_matches({cell}, '[0-9]')"
+    if shape is not None:
+        # DuckDB reads 1.0e18 as a decimal(18,0) of 19 digits.
+        largest = f"{'9' * (shape[0] - shape[1]) or '0'}.{'9' * shape[1] or '0'}"
+        inexact += f" or abs({value}) > '{largest}'::{declared}"
     bad = (
         f"case when {cell} is null or {value}::varchar = {cell} then false "
         f"else {value} is null or {inexact} end"

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import duckdb
@@ -49,6 +50,12 @@ def test_numbers_are_exact_or_faults(con: duckdb.DuckDBPyConnection, cells: list
         for cell, found in zip(cells, read(con, cells, data_type, "UTC"), strict=True):
             if not (found is BAD and may_be_refused(cell, data_type)):
                 assert is_same(found, expected(cell, data_type)), (data_type, cell, found)
+
+
+def test_an_exponent_makes_no_decimal_longer_than_its_width(con: duckdb.DuckDBPyConnection) -> None:
+    assert read(con, ["1.0e18", "-10.0e17"], "decimal(18,0)", "UTC") == [BAD, BAD]
+    assert read(con, ["1.0e38"], "decimal(38,0)", "UTC") == [BAD]
+    assert read(con, ["9.9e17"], "decimal(18,0)", "UTC") == [Decimal("990000000000000000")]
 
 
 @pytest.mark.parametrize("zone", ZONES)
