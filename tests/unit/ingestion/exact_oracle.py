@@ -174,8 +174,9 @@ def may_be_refused(text: str, declared: str) -> bool:
         return INTEGERS[declared][0] == 0 and "-" in text
     if not declared.startswith("decimal") or "e" not in text.lower():
         return False
-    _, scale = map(int, declared[8:-1].split(","))
-    return sum(c.isdigit() for c in text.lower().split("e")[0]) + scale >= 38
+    width, scale = map(int, declared[8:-1].split(","))
+    room = 18 if width <= 18 else 38
+    return sum(c.isdigit() for c in text.lower().split("e")[0]) + scale >= room
 
 
 def nested(value: Any, declared: Any, zone: str | None = "UTC") -> Any:
