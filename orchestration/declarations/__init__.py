@@ -5,8 +5,11 @@ does not: what is done with a declaration (ingestion, features, quality decide t
 """
 
 from orchestration.declarations.data_types import (
+    ALTERED_TYPES,
     TypeTree,
+    altered_type,
     canonical,
+    cast_loses_digits,
     decimal_shape,
     innermost,
     list_element,
@@ -66,6 +69,7 @@ from orchestration.declarations.tables import (
 )
 
 __all__ = [
+    "ALTERED_TYPES",
     "LAYERS",
     "RESERVED_NAMES",
     "Algorithm",
@@ -110,7 +114,9 @@ __all__ = [
     "TableMeta",
     "TrainingSet",
     "TypeTree",
+    "altered_type",
     "canonical",
+    "cast_loses_digits",
     "decimal_shape",
     "in_words",
     "innermost",

@@ -90,6 +90,52 @@ def type_tree(data_type: str) -> TypeTree:
     return TypeTree("scalar", name)
 
 
+ALTERED_TYPES = {
+    "hugeint": "Parquet stores it as double, which rounds from 2^53 on; use decimal(38, 0)",
+    "uhugeint": "Parquet stores it as double, which rounds from 2^53 on; use decimal(38, 0)",
+    "timetz": "Parquet stores it in UTC without its offset; use time, or timestamptz",
+    "interval": "Parquet stores no microseconds and no negative parts of it; use a number of microseconds",
+}
+"""Types whose values do not come back from Parquet as they were, by why and what to use instead."""
+
+
+def altered_type(data_type: str) -> str | None:
+    """The first of ``ALTERED_TYPES`` that a type is, or has nested in it; None if there is none."""
+    tree = type_tree(data_type)
+    if tree.kind == "scalar":
+        return tree.name if tree.name in ALTERED_TYPES else None
+    return next((found for _, part in tree.parts if (found := altered_type(part.name)) is not None), None)
+
+
+_INTEGER = ("int", "integer")
+_EXACT_IN_FLOAT = {"float", "tinyint", "smallint", "utinyint", "usmallint", "boolean"}
+_FRACTION_DIGITS = {"timestamp_s": 0, "timestamp_ms": 3, "timestamp": 6, "timestamptz": 6, "timestamp_ns": 9}
+
+
+def cast_loses_digits(found: str, declared: str) -> bool:
+    """Whether a cast from one type to another may drop a fraction, digits or a time of day without an error.
+
+    A ``double`` may take the nearest value. What is too large for a type is an error of the cast.
+    """
+    before, after = type_tree(found), type_tree(declared)
+    if before.parts or after.parts:
+        pairs = zip(before.parts, after.parts, strict=False)
+        return any(cast_loses_digits(a.name, b.name) for (_, a), (_, b) in pairs)
+    if before.name in _FRACTION_DIGITS:
+        kept = _FRACTION_DIGITS.get(after.name)
+        is_part = after.name in {"date", "time"}
+        return is_part or (kept is not None and kept < _FRACTION_DIGITS[before.name])
+    shape, target = decimal_shape(before.name), decimal_shape(after.name)
+    is_binary = before.name in {"float", "double"}
+    scale = shape[1] if shape else 39 if is_binary else 0
+    if after.name == "float":
+        is_number = is_binary or shape is not None or before.name.endswith(_INTEGER)
+        return is_number and before.name not in _EXACT_IN_FLOAT
+    if target is not None:
+        return scale > target[1]
+    return scale > 0 and after.name.endswith(_INTEGER)
+
+
 def list_element(data_type: str) -> str | None:
     """The canonical type of the elements of a canonical list or array type; None for any other type."""
     match = _LIST.match(data_type)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, get_args
 
-from orchestration.declarations.data_types import canonical
+from orchestration.declarations.data_types import ALTERED_TYPES, altered_type, canonical
 from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
 from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
@@ -84,6 +84,16 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
         before[folded(name)] = name
 
 
+def _altered_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
+    """Columns of types that a stored table would not give back as they were."""
+    for column in columns:
+        if (found := altered_type(column.data_type)) is not None:
+            yield (
+                f"{file}: {key}.columns.{column.name}.data_type: found {column.data_type!r}, "
+                f"expected a type that keeps its values: {ALTERED_TYPES[found]}"
+            )
+
+
 def _null_keys(node: Mapping[str, Any], file: str, key: str, faults: list[str]) -> NullKeys:
     """The config ``null_keys`` of a model, which dbt takes as it is."""
     config = node.get("config", {})
@@ -131,6 +141,8 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
     if layer != "training" and meta.spine is not None:
         faults.append(f"{file}: {key}.config.meta.spine: found in {layer}, expected in training only")
     names = {c.name for c in columns}
+    if is_source or node.get("config", {}).get("materialized") not in {"view", "ephemeral"}:
+        faults.extend(_altered_types(columns, file, key))
     if is_source:
         faults.extend(_bad_names(columns, file, key))
     faults.extend(

@@ -23,6 +23,7 @@ from orchestration.declarations import (
     RoleView,
     Table,
     TrainingSet,
+    cast_loses_digits,
 )
 from orchestration.sql import identifier
 
@@ -267,7 +268,7 @@ def _service(
 
 
 def _on_demand_faults(place: str, declared: FeatureService, features: Sequence[Wanted]) -> Iterator[str]:
-    """Where an on-demand feature is no expression over a row of features and request columns."""
+    """Where an on-demand feature is no expression over a row, or its type drops digits of the value."""
     if not declared.on_demand:
         return
     columns = {name: column.data_type for name, column in declared.request.items()}
@@ -277,14 +278,22 @@ def _on_demand_faults(place: str, declared: FeatureService, features: Sequence[W
         for name, feature in declared.on_demand.items():
             if name in columns:
                 yield f"{place}.on_demand.{name}: found a request column {name}, expected another name"
-            expression = f"cast({feature.expression} as {feature.data_type})"
+            cast = f"cast(({feature.expression}) as {feature.data_type})"
+            query = f"select *, {cast}, ({feature.expression}) from (select {row})"
             try:
-                con.execute(f"describe select *, {expression} from (select {row})")
+                found = str(con.execute(f"describe {query}").fetchall()[-1][1])
             except duckdb.Error as error:
                 reason = " ".join(str(error).split("\n\nLINE")[0].split())
                 yield (
                     f"{place}.on_demand.{name}.expression: found {reason}, "
                     f"expected SQL over {', '.join(columns)}"
+                )
+                continue
+            if cast_loses_digits(found, feature.data_type):
+                yield (
+                    f"{place}.on_demand.{name}.data_type: found {feature.data_type} for an expression of "
+                    f"type {found.lower()}, whose digits it cannot hold, expected {found.lower()}, "
+                    "or a cast or round() in the expression"
                 )
 
 

@@ -10,35 +10,23 @@ They act inside the transaction of each commit, so that they cover dbt, Soda and
 - Parquet alters the values of some types: a column of such a type is refused.
 """
 
-import re
 import subprocess
 import sys
 
 import duckdb
 
+from orchestration.declarations import ALTERED_TYPES
 from orchestration.lakehouse.attachment import LAKE, Attachment
 
 _CATALOG = f"__ducklake_metadata_{LAKE}"
 _LOCK_SECONDS = 30
 
-ALTERED_TYPES = {
-    "hugeint": "Parquet stores it as double, which rounds from 2^53 on; use decimal(38, 0)",
-    "uhugeint": "Parquet stores it as double, which rounds from 2^53 on; use decimal(38, 0)",
-    "time with time zone": "Parquet stores it in UTC without its offset; use time, or timestamptz",
-    "interval": "Parquet stores no microseconds and no negative parts of it; use a number of microseconds",
-}
-"""Types whose values do not come back from Parquet as they were, by why and what to use instead."""
 _STORED_AS = {
     "hugeint": "int128",
     "uhugeint": "uint128",
-    "time with time zone": "timetz",
+    "timetz": "timetz",
     "interval": "interval",
 }
-
-
-def holds_altered_type(data_type: str) -> bool:
-    """Whether a type, or one nested in it, is among ``ALTERED_TYPES``."""
-    return any(re.search(rf"\b{name}\b", data_type, re.IGNORECASE) for name in ALTERED_TYPES)
 
 
 class CatalogGuardError(Exception):

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import duckdb
 from duckdb.sqltypes import DuckDBPyType
 
+from orchestration.declarations import altered_type
 from orchestration.lakehouse.attachment import LAKE
-from orchestration.lakehouse.guards import holds_altered_type
 from orchestration.lakehouse.tables import describe_table
 from orchestration.sql import identifier, literal
 
@@ -223,7 +223,7 @@ def _restore(con: duckdb.DuckDBPyConnection, inlined: _InlinedTable) -> InlinedR
     if not count:
         return None
     types = {c.name: c.data_type for c in describe_table(con, inlined.schema, inlined.table)}
-    altered = sorted(n for n, t in types.items() if holds_altered_type(t))
+    altered = sorted(n for n, t in types.items() if altered_type(t) is not None)
     if altered:
         reason = f"a file would alter the values of {', '.join(f'{n} ({types[n]})' for n in altered)}"
         return InlinedRows(inlined.schema, inlined.table, count, reason)

@@ -326,7 +326,8 @@ def open_files(settings: Settings) -> duckdb.DuckDBPyConnection:
 
 def files_relation(paths: Sequence[Path]) -> str:
     """What follows ``from`` to read Parquet files, one after the other."""
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}])"
+    files = ", ".join(literal(str(path)) for path in paths)
+    return f"read_parquet([{files}], hive_partitioning = false)"
 
 
 def read_back(

@@ -82,7 +82,7 @@ def _lines_of(files: list[Path], columns: Mapping[str, str]) -> str:
     types = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items())
     return (
         f"select {', '.join(map(identifier, columns))} from read_json({listing(map(str, files))}, "
-        f"format = 'newline_delimited', columns = {{{types}}})"
+        f"format = 'newline_delimited', hive_partitioning = false, columns = {{{types}}})"
     )
 
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from dagster import DagsterEventType
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.integration.publishing.driver import Driver, Fault
+from tests.integration.publishing.machine import PlatformMachine
 from tests.integration.publishing.profile import SETTINGS
 from tests.integration.publishing.scenario import (
     BAD_FEATURES,
@@ -63,10 +64,8 @@ def scenario(publishing_driver: Driver) -> Iterator[Scenario]:
     found.close()
 
 
-class Publishing(RuleBasedStateMachine):
+class Publishing(PlatformMachine):
     """Everything that may happen between a delivery and the online store."""
-
-    driver: Driver
 
     @initialize()
     def begin(self) -> None:
@@ -122,22 +121,6 @@ class Publishing(RuleBasedStateMachine):
     @rule(fault=FAULT)
     def schedule_tick(self, fault: Fault | None) -> None:
         self.driver.schedule_tick(fault)
-
-    @rule()
-    def mark_dead_runs(self) -> None:
-        self.driver.mark_dead_runs()
-
-    @invariant()
-    def what_is_published_holds(self) -> None:
-        if hasattr(self, "scenario"):
-            self.scenario.judge()
-
-    def teardown(self) -> None:
-        if hasattr(self, "scenario"):
-            try:
-                self.scenario.mend(["2024-01-08", "2024-01-09"])
-            finally:
-                self.scenario.close()
 
 
 def test_whatever_happens_only_data_whose_checks_hold_is_served(publishing_driver: Driver) -> None:

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 from dagster import DagsterEventType
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
 from tests.integration.publishing.driver import Driver, Fault
+from tests.integration.publishing.machine import PlatformMachine
 from tests.integration.publishing.models import LEARN, ModelScenario
 from tests.integration.publishing.profile import SETTINGS
 from tests.integration.publishing.scenario import (
@@ -64,10 +65,10 @@ def _config(assets: list[str]) -> dict[str, object]:
     return dict(FORCED) if MODEL[1] in assets else {}
 
 
-class Learning(RuleBasedStateMachine):
+class Learning(PlatformMachine):
     """Everything that may happen between a training set and the predictions."""
 
-    driver: Driver
+    scenario: ModelScenario
 
     @initialize()
     def begin(self) -> None:
@@ -122,22 +123,6 @@ class Learning(RuleBasedStateMachine):
     @rule(fault=FAULT)
     def automation_tick(self, fault: Fault | None) -> None:
         self.driver.automation_tick(fault, [*STAGED, *FEATURES, *TRAINING, *DATASET, *PREDICTIONS])
-
-    @rule()
-    def mark_dead_runs(self) -> None:
-        self.driver.mark_dead_runs()
-
-    @invariant()
-    def what_is_published_holds(self) -> None:
-        if hasattr(self, "scenario"):
-            self.scenario.judge()
-
-    def teardown(self) -> None:
-        if hasattr(self, "scenario"):
-            try:
-                self.scenario.mend(["2024-01-08", "2024-01-09"])
-            finally:
-                self.scenario.close()
 
 
 @pytest.fixture

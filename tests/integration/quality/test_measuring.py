@@ -217,3 +217,24 @@ def test_a_query_of_ones_own_runs_once_for_count_and_sample(town: Town, query: s
     assert verdict.value == len(rows)
     assert verdict.sample is not None
     assert [row[0] for row in verdict.sample.rows] == rows
+
+
+def test_every_form_of_a_check_finds_the_rows_that_are_not_a_number(town: Town) -> None:
+    town.run(
+        "create or replace table raw.trips as "
+        "select * replace (case when trip <= 3 then 'nan'::double else 1.0 end as fare) from raw.trips"
+    )
+    verdicts = town.verify("""
+        columns: []
+        checks:
+          - row_count:
+          - failed_rows: {name: by_expression, expression: fare <> 1.0, attributes: {dimension: accuracy}}
+          - failed_rows: {name: by_query, query: select * from raw.trips where fare <> 1.0,
+              attributes: {dimension: accuracy}}
+          - metric: {name: by_metric, query: select count(*) from raw.trips where fare <> 1.0,
+              threshold: {must_be: 0}, attributes: {dimension: accuracy}}
+    """)
+    assert verdicts.pop("row_count").passed
+    assert {name: (v.passed, v.value) for name, v in verdicts.items()} == dict.fromkeys(
+        ("by_expression", "by_query", "by_metric"), (False, 3)
+    )

@@ -263,3 +263,14 @@ def test_a_zone_on_what_has_none_is_refused():
     fault = the_fault(sources=[zoneless("date", zone="Europe/Berlin")])
     assert "ordered_at.config.meta.timezone: found 'Europe/Berlin' on a date" in fault
     assert "an IANA time zone" in the_fault(sources=[zoneless("timestamp", timezone="BST")])
+
+
+@pytest.mark.parametrize(
+    "data_type", ["hugeint", "int128", "interval", "time with time zone", "struct(x timetz)[]"]
+)
+def test_a_type_whose_values_the_files_alter_is_refused(data_type):
+    declared = source()
+    declared["columns"]["x"] = column("x", data_type)
+    fault = the_fault(sources=[declared])
+    assert f"sources.raw.orders.columns.x.data_type: found {data_type!r}" in fault
+    assert "expected a type that keeps its values" in fault

@@ -155,3 +155,30 @@ def test_an_on_demand_feature_is_an_expression_over_one_row(expression: str, fau
     assert caught.value.faults[0].startswith(f"{EXPOSURE}.on_demand.shortage.expression: found ")
     assert fault in caught.value.faults[0]
     assert "expected SQL over demand, pressure__mean, twin__mean" in caught.value.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("expression", "data_type", "is_refused"),
+    [
+        ("demand / 2", "integer", True),
+        ("demand / 2", "decimal(9, 2)", True),
+        ("demand / 2", "double", False),
+        ("cast(round(demand / 2) as integer)", "integer", False),
+        ("demand * 1.25", "decimal(18, 1)", True),
+        ("demand * 1.25", "decimal(18, 2)", False),
+        ("demand", "float", True),
+        ("timestamp '2024-01-01 12:00:00'", "date", True),
+    ],
+)
+def test_an_on_demand_feature_keeps_the_digits_of_its_expression(
+    expression: str, data_type: str, is_refused: bool
+) -> None:
+    shortage = {**SERVICE["on_demand"]["shortage"], "expression": expression, "data_type": data_type}
+    service = {**SERVICE, "on_demand": {"shortage": shortage}}
+    columns = {**COLUMNS, "shortage": data_type}
+    if not is_refused:
+        load(service=service, columns=columns)
+        return
+    with pytest.raises(DeclarationError) as caught:
+        load(service=service, columns=columns)
+    assert caught.value.faults[0].startswith(f"{EXPOSURE}.on_demand.shortage.data_type: found {data_type} ")
