@@ -80,16 +80,10 @@ class GraphChecks:
             allow_retries=False,
         )
 
-    def require_publishable(self, context: dg.AssetExecutionContext) -> None:
-        """Stop a step that would publish inputs whose blocking checks do not hold for that very data.
-
-        Raises:
-            dg.Failure: It names each asset and check.
-        """
-        self.pinned(context, lambda: None)
-
     def pinned(self, context: dg.AssetExecutionContext, pin: Callable[[], T]) -> T:
         """What ``pin`` gives, as of an instant at which every blocking check on the step's inputs held.
+
+        What was built while ``pin`` worked may not be what the checks tested: then it starts over.
 
         Args:
             context: The step's.
@@ -100,14 +94,22 @@ class GraphChecks:
         """
         parents, deadline = _parents(context), time.monotonic() + self._wait_seconds
         while True:
+            before = self._newest(context.instance, parents)
             found = pin()
             faults = self.not_holding(context.instance, parents, context.run_id)
+            if self._newest(context.instance, parents) != before:
+                continue
             if not faults:
                 return found
             is_pending = all(fault.status is CheckStatus.PENDING for fault in faults)
             if not is_pending or time.monotonic() > deadline:
                 raise dg.Failure(refusal(faults), allow_retries=False)
             time.sleep(_POLL_SECONDS)
+
+    def _newest(self, instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> list[int]:
+        """Ids of the newest materializations."""
+        history = self.history(instance)
+        return [history.newest_materialization(asset) for asset in sorted(assets)]
 
 
 def refusal(faults: Collection[CheckState]) -> str:
