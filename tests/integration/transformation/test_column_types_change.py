@@ -89,7 +89,7 @@ REFUSED = {
     "slowly_changing": (
         version("slowly_changing", "integer"),
         version("slowly_changing", "decimal(6,2)"),
-        "forgets the versions",
+        "deletes the versions",
     ),
     "merged": (
         model("merged", "integer", config=MERGE),
