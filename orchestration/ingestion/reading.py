@@ -24,7 +24,7 @@ ROW_NUMBER = "file_row_number"
 
 @dataclass(frozen=True)
 class CellGroup:
-    """Columns whose cells are checked alike: a condition on ``_cell``, and what was expected."""
+    """Columns whose cells get the same check: a condition on ``_cell``, and what was expected."""
 
     is_bad: str
     declared: str
@@ -35,10 +35,11 @@ class CellGroup:
 class Reading:
     """SQL that reads the rows of one delivery.
 
-    ``cells`` gives one column a delivered column that is wanted, ``_skip`` (no row at all) and ``_broken``
-    (the row cannot be taken apart); ``casts`` make values of them. A row of another shape ends their scan;
-    ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` do so too, and have
-    ``_raw_text``. ``ordinal`` numbers the rows from 1. ``types`` are those of the cells, text if absent.
+    ``cells`` has a column for each wanted delivered column, ``_skip`` (not a row) and ``_broken`` (the row
+    cannot be split into cells); ``casts`` turn cells into values. A row of another shape ends the scan of
+    ``cells``; ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` does so
+    too, and has ``_raw_text``. ``ordinal`` numbers the rows from 1. ``types`` are the types of the cells;
+    text if absent.
     """
 
     label: str
@@ -56,7 +57,7 @@ class Reading:
     delimiter: str | None = None
     header_lines: int = 0
     rows_in_file: int | None = None
-    """How many rows there are, where the file says so itself."""
+    """The number of rows, if the file itself has it."""
     masked: frozenset[str] = frozenset()
     """Classified columns: their values are in no reason."""
 
@@ -66,9 +67,9 @@ class Reading:
         return tuple(self.casts)
 
     def rows(self, how: How = "strict") -> str:
-        """A select of values by column name, ``_n`` (ordinal), ``_bad``, and when careful more.
+        """A select of values by column name, ``_n`` (ordinal) and ``_bad``.
 
-        That is ``_raw_text``, ``_broken`` and the cells of each group as a list, ``_g0`` and so on.
+        With ``careful`` also ``_raw_text``, ``_broken`` and the cells of each group as a list, ``_g0`` etc.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
         source = self.cells if how == "strict" else self.rejecting_cells or self.cells
@@ -93,10 +94,10 @@ class Reading:
         return self.facts is not None and self.facts.has_nul
 
     def _values(self, source: str, *, is_careful: bool) -> str:
-        """Values by column name, and the cells they are made of as ``_c0`` and so on.
+        """Values by column name, and the cells that they come from as ``_c0`` and so on.
 
-        What is wrong with a value is asked one level above: as one level, the time to plan it would grow
-        with the square of the columns.
+        Values are checked one level above: in one level the planning time would grow with the square of the
+        number of columns.
         """
         values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
         cells = [f"{identifier(name)} as _c{i}" for i, name in enumerate(self.casts)]
@@ -122,20 +123,20 @@ class Reading:
         ]
 
     def groups(self) -> list[CellGroup]:
-        """The columns that can be at fault: SQL for each kind of column, not for each column."""
+        """The columns that can have faults, grouped so that SQL is per kind of column, not per column."""
         found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for name, cast in self.casts.items():
             if cast.is_bad != "false" or self.has_nul:
-                # What is checked of a cell depends on its types only: its name is all that differs.
+                # The check of a cell depends only on its types: just the column name differs.
                 is_bad = cast.is_bad.replace(identifier(name), CELL)
                 found[is_bad, cast.declared, self.types.get(name, "")].append(name)
         return [CellGroup(is_bad, declared, tuple(names)) for (is_bad, declared, _), names in found.items()]
 
     def expected_rows(self, *, exactly: bool = False) -> int | None:
-        """How many rows the delivery has; None where nothing says so.
+        """The number of rows of the delivery; None if it is unknown.
 
         Args:
-            exactly: Find the lines of a text that are no rows, which takes one more look at the file.
+            exactly: Subtract the lines of a text that are not rows, which reads the file once more.
 
         Raises:
             IngestFault: A quoted field is never closed.
@@ -146,7 +147,7 @@ class Reading:
         if not exactly:
             return lines
         none = count_lines_without_record(self.path, self.facts.newline, self.delimiter, self.label)
-        # The header's own line breaks are no rows either way.
+        # Line breaks in the header are not rows in either case.
         return lines - none.blank - none.quoted + self.header_lines - min(self.header_lines, 1)
 
     def rejected(self, con: duckdb.DuckDBPyConnection) -> int:
@@ -164,7 +165,7 @@ class Reading:
     def faults_of_cells(self) -> str:
         """A select of ``_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
         position = {name: at for at, name in enumerate(self.casts)}
-        broken = "null::varchar as c, 'not one whole JSON object' as r"
+        broken = "null::varchar as c, 'not one complete JSON object' as r"
         parts = [f"select _n, -1 as _at, {broken} from _suspects where _broken"]
         for i, group in enumerate(self.groups()):
             positions = ", ".join(str(position[name]) for name in group.columns)
