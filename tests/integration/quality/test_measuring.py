@@ -219,7 +219,7 @@ def test_a_query_of_ones_own_runs_once_for_count_and_sample(town: Town, query: s
     assert [row[0] for row in verdict.sample.rows] == rows
 
 
-def test_every_form_of_a_check_finds_the_rows_that_are_not_a_number(town: Town) -> None:
+def test_every_kind_of_check_finds_nan(town: Town) -> None:
     town.run(
         "create or replace table raw.trips as "
         "select * replace (case when trip <= 3 then 'nan'::double else 1.0 end as fare) from raw.trips"
