@@ -107,7 +107,7 @@ class Result:
 
     @property
     def status(self) -> CheckStatus:
-        """Its own outcome, without failures of other windows."""
+        """The recorded outcome, failures of other windows included."""
         return evaluation_status(self.evaluation)
 
     @property

@@ -108,7 +108,7 @@ def _double(cell: str) -> Cast:
 
 def _float(cell: str) -> Cast:
     value, wide = f"try_cast({cell} as float)", f"try_cast({cell} as double)"
-    # A text of few digits equals the float that is nearest to it; of longer ones all digits are compared.
+    # If the nearest float and double agree, a short text equals the float; a long one is compared by digits.
     is_short = f"regexp_full_match({cell}, '[+-]?[0-9]{{0,7}}[.]?[0-9]{{0,8}}')"
     all_digits = _digits(f"format('{{:.149f}}', {wide})")
     bad = (
@@ -136,7 +136,7 @@ def _with_seconds(cell: str) -> str:
 
 
 def _guarded(cell: str, declared: str, pattern: str, quick: str, words: str | None = None) -> Cast:
-    """A cast of text that matches ``pattern``; ``quick`` is a cheap LIKE pattern that implies it."""
+    """A cast of text that matches ``pattern``, or ``quick``, a LIKE pattern that is cheaper to test."""
     value = (
         f"case when {cell} like {literal(quick)} then try_cast({cell} as {declared}) "
         f"when {_matches(cell, pattern)} then try_cast({_with_seconds(cell)} as {declared}) end"

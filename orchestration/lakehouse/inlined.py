@@ -188,7 +188,7 @@ def flush_inlined_rows(con: duckdb.DuckDBPyConnection) -> list[InlinedRows]:
 def _flush(
     con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, str]], apart: Collection[tuple[str, str]]
 ) -> None:
-    """Move what the catalog holds of these tables into files, but of those apart."""
+    """Move the inlined rows of tables to files, except those of the tables in ``apart``."""
     if not apart:
         con.execute(f"call ducklake_flush_inlined_data('{LAKE}')")
         return

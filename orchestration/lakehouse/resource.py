@@ -146,7 +146,7 @@ class LakehouseResource(DuckDBResource):
         return con
 
     def _guard(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
-        """Install missing triggers; a reader that cannot install them reads without file statistics."""
+        """Install missing triggers; a read-only connection reads without file statistics instead."""
         attachment, timeout = self.attachment, self.settings.lake_lock_timeout_seconds
         if not retry_on_conflict(lambda: guards.are_installed(con, attachment), timeout):
             if read_only:

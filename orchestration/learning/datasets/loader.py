@@ -114,7 +114,7 @@ class Loader:
         return (self._reader + 1) * total // self._readers - self._reader * total // self._readers
 
     def epoch(self, number: int) -> Iterator[Any]:
-        """The batches of an epoch from its first row; each iterator has its own epoch and position.
+        """The batches of an epoch from its first row; each iterator keeps its own epoch.
 
         Raises:
             DatasetError: The number is negative, or a file is missing or damaged.
