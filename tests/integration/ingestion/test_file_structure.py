@@ -81,7 +81,7 @@ CELLS = st.text('ab ,"\r\n', max_size=4)
 
 @settings(max_examples=150, deadline=None)
 @given(rows=st.lists(st.tuples(CELLS, CELLS, ENDINGS), min_size=1, max_size=6))
-def test_records_keep_their_cells_when_line_endings_are_made_one(
+def test_records_keep_their_cells_when_line_endings_are_unified(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]
 ) -> None:
     folder = tmp_path_factory.mktemp("newlines")
