@@ -16,7 +16,7 @@ import duckdb
 from orchestration.declarations import Table, canonical, type_tree
 from orchestration.ingestion.contract import check_columns, zone
 from orchestration.ingestion.event_time import EventTime
-from orchestration.ingestion.faults import IngestFault, StorageError, shown, translated
+from orchestration.ingestion.faults import IngestFault, StorageError, shown, to_ingestion_error
 from orchestration.ingestion.nested_casts import from_text
 from orchestration.ingestion.readers import typed_reading
 from orchestration.ingestion.reading import Reading
@@ -232,7 +232,7 @@ def copy_table(table: Table, place: Place, attachment: Attachment, wanted: Wante
         try:
             con.execute(f"copy ({source.select(columns, wanted)}) to {literal(str(path))} (format parquet)")
         except duckdb.Error as error:
-            if isinstance(found := translated(error, source.label), StorageError):
+            if isinstance(found := to_ingestion_error(error, source.label), StorageError):
                 raise found from None
             raise IngestFault(source.label, _safe(error, place), "a table that can be read") from None
         cells = ", ".join(f"coalesce('=' || {identifier(c)}, '-')" for c in sorted(columns))

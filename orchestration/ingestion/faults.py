@@ -40,7 +40,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_TEXTS = ("no space left on device", "disk quota exceeded", "max_temp_directory_size")
 
 
-def translated(error: Exception, label: str, path: Path | None = None) -> Exception:
+def to_ingestion_error(error: Exception, label: str, path: Path | None = None) -> Exception:
     """Convert an error of DuckDB or of the system to an error of ingestion.
 
     Args:
@@ -80,9 +80,9 @@ def faults_of(label: str, path: Path | None = None) -> Iterator[None]:
     except duckdb.Error as error:
         if is_lock_conflict(error):
             raise
-        raise translated(error, label, path) from error
+        raise to_ingestion_error(error, label, path) from error
     except OSError as error:
-        raise translated(error, label, path) from error
+        raise to_ingestion_error(error, label, path) from error
 
 
 @contextmanager

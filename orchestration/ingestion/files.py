@@ -328,7 +328,7 @@ class FileRun:
                     run.table.name, run.window, now, run.run_id, version, file.label, file.sha256,
                     refused=str(file.fault),
                 )  # fmt: skip
-                if not log.says_last(landing):
+                if not log.repeats_newest(landing):
                     log.record(landing)
 
         with faults_of_lakehouse("lake.ops.landings"):

@@ -176,7 +176,7 @@ class LandingLog:
         latest = rows[0][0]
         return now if latest is None else max(now, _utc(latest) + timedelta(microseconds=1))
 
-    def says_last(self, landing: Landing) -> bool:
+    def repeats_newest(self, landing: Landing) -> bool:
         """Whether the newest entry of a file refuses the same version of it for the same reason."""
         if not self._has_refusals:
             return False
