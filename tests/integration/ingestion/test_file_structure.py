@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.ingestion.faults import IngestFault, StorageError, translated
+from orchestration.ingestion.faults import IngestFault, StorageError, to_ingestion_error
 from orchestration.ingestion.newlines import count_newlines, with_one_newline
 from tests.integration.ingestion.landing_ground import Ground, source_table
 
@@ -171,7 +171,7 @@ def test_an_archive_that_unpacks_beyond_the_limit_is_refused(ground: Ground, nam
 def test_a_full_disk_is_not_the_fault_of_the_file() -> None:
     with duckdb.connect() as con, pytest.raises(duckdb.Error) as caught:
         con.execute("copy (select range from range(1000000)) to '/dev/full' (format csv)")
-    assert isinstance(translated(caught.value, "in.csv", Path("in.csv")), StorageError)
+    assert isinstance(to_ingestion_error(caught.value, "in.csv", Path("in.csv")), StorageError)
     with pytest.raises(OSError) as full, Path("/dev/full").open("wb", buffering=0) as file:
         file.write(b"x")
-    assert isinstance(translated(full.value, "in.csv"), StorageError)
+    assert isinstance(to_ingestion_error(full.value, "in.csv"), StorageError)
