@@ -80,7 +80,8 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
         if folded(name) in RESERVED_NAMES:
             yield f"{place}: found a reserved name, expected none of {', '.join(RESERVED_NAMES)}"
         if folded(name) in before:
-            yield f"{place}: found {before[folded(name)]!r}, expected names that differ by more than case"
+            other = before[folded(name)]
+            yield f"{place}: found another column {other!r}, expected names that differ by more than case"
         before[folded(name)] = name
 
 
