@@ -106,7 +106,7 @@ def test_an_open_version_is_listed_as_in_use_and_kept(dataset, orders):
 
 def test_mistakes_are_told_in_a_sentence(dataset):
     for arguments, message in (
-        (("show", "nothing"), "nothing: found no version below"),
+        (("show", "nothing"), "nothing: found no version in"),
         (("show", NAME, "zz"), f"{NAME}@zz: found none, expected latest"),
         (("gc", "--older-than", "soon"), "--older-than: found 'soon', expected a whole number and a unit"),
         (("unpin", NAME, "latest"), "found no pin"),
