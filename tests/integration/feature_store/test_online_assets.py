@@ -253,11 +253,11 @@ def test_a_type_that_cannot_be_served_stops_the_load_with_its_place(tmp_path):
         path = works.settings.dbt_project_dir / "models" / file
         declared = yaml.safe_load(path.read_text())
         columns = {column["name"]: column for column in declared["models"][0]["columns"]}
-        columns[name]["data_type"] = "interval"
+        columns[name]["data_type"] = "struct(x integer)"
         path.write_text(yaml.safe_dump(declared))
     with pytest.raises(DeclarationError) as refused:
         build_definitions(works.settings)
     assert (
         "models/features/pump_pressure.yml: models.pump_pressure.columns.mean_pressure_6h.data_type: "
-        "found 'interval', expected one that the online store can hold"
+        "found 'struct(x integer)', expected one that the online store can hold"
     ) in str(refused.value)
