@@ -16,8 +16,9 @@ from orchestration.declarations import Table, TypeTree
 from orchestration.ingestion.contract import casts, check_columns, path_values
 from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
-from orchestration.ingestion.nested_casts import literal_numbers, number_text
+from orchestration.ingestion.nested_casts import literal_numbers, number_text, repeats_key
 from orchestration.ingestion.number_text import lossy_line
+from orchestration.ingestion.parquet_range import beyond_range
 from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
 from orchestration.ingestion.reading import ROW_NUMBER, Reading
 from orchestration.sql import identifier, listing, literal
@@ -167,9 +168,13 @@ def read_jsonl(
         )
 
     keys = con.execute(
-        f"select k, count(*) from (select unnest(try(json_keys(l))) as k from ({lines(number)}) "
-        "where not _skip and starts_with(trim(l), '{')) group by k order by min(k)"
+        "select k, bool_or(is_repeated) from (select unnest(x) as k, len(x) <> list_unique(x) as is_repeated "
+        f"from (select try(json_keys(l)) as x from ({lines(number)}) "
+        "where not _skip and starts_with(trim(l), '{'))) group by k order by min(k)"
     ).fetchall()
+    broken = "j is null or not starts_with(trim(l), '{')"
+    if any(is_repeated for _, is_repeated in keys):
+        broken += f" or coalesce({repeats_key('try(l::json)')}, false)"
     con.execute(f"drop table if exists _rejects_{number}")
     con.execute(f"drop table if exists _scans_{number}")
     found = _in_declared_order(table, [k for k, _ in keys])
@@ -191,7 +196,7 @@ def read_jsonl(
 
     def source(number: int | None) -> str:
         return (
-            f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
+            f"select {cells}, _skip, not _skip and ({broken}) as _broken, "
             f"l as _raw_text from (select l, _skip, {values} as j from ({lines(number)}))"
         )
 
@@ -225,7 +230,7 @@ def read_parquet(
     """
     file = f"read_parquet({literal(str(path))}, hive_partitioning=false"
     try:
-        types, cut = parquet_types(con, path)
+        file_types = parquet_types(con, path)
         ((rows,),) = con.execute(
             f"select num_rows from parquet_file_metadata({literal(str(path))})"
         ).fetchall()
@@ -233,15 +238,17 @@ def read_parquet(
         raise IngestFault(
             label, f"no readable Parquet file ({shown(str(error), 200)})", "a whole one"
         ) from error
+    types = file_types.types
     given = path_values(table, list(types), parts, label)
-    new = check_columns(table, [*types, *given], label)
+    new = check_columns(table, [*types, *file_types.doubled, *given], label)
+    wanted = {*(c.name for c in table.columns), *new} - given.keys()
+    texts = beyond_range(con, path, wanted, label, f"_text_{next(_scan_numbers)}")
     lost = {
         name: _lost_table(con, found)
-        for name in cut
-        if name in {*(c.name for c in table.columns), *new}
-        and (found := lost_nanoseconds(path, name, label)) is not None
+        for name in file_types.cut
+        if name in wanted and (found := lost_nanoseconds(path, name, label)) is not None
     }
-    return typed_reading(table, new, types, given, label, file, rows, lost)
+    return typed_reading(table, new, types, given, label, file, rows, lost, texts)
 
 
 def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
@@ -256,32 +263,39 @@ def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
 def typed_reading(
     table: Table, new: tuple[str, ...], types: Mapping[str, TypeTree] | None,
     given: Mapping[str, str | None], label: str, file: str, rows: int, lost: Mapping[str, str] | None = None,
+    whole: Mapping[str, str] | None = None,
 ) -> Reading:  # fmt: skip
     """The rows of a Parquet file, whose scan ``file`` begins.
 
     ``given`` has the values of columns that it lacks, ``lost`` the tables with the texts of values that
-    DuckDB cuts off.
+    DuckDB cuts off, ``whole`` the tables with the texts of columns that DuckDB cannot read.
     """
-    lost = lost or {}
+    lost, whole = lost or {}, whole or {}
     names = [*(c.name for c in table.columns), *new]
     # DuckDB can number the rows in parallel, unless the file has a column of the same name.
     is_numbered = ROW_NUMBER not in {name.lower() for name in types or names}
     source = f"{file}, file_row_number=true)" if is_numbered else f"{file})"
+    if (lost or whole) and not is_numbered:
+        column = f"{label}, column {next(iter([*lost, *whole]))!r}"
+        raise IngestFault(column, f"a value that DuckDB cannot hold, and a column {ROW_NUMBER}", "not both")
+    read = {name: f"{table_name}.text" for name, table_name in whole.items()}
     cells = []
     for name in names:
         cell = identifier(name)
         if name in given:
             cell = f"{literal(given[name])}::varchar as {cell}"
+        elif name in read:
+            cell = f"{read[name]} as {cell}"
         elif name in lost:
             cell = f"coalesce({lost[name]}.text, {cell}::varchar) as {cell}"
         cells.append(cell)
-    for table_name in lost.values():
+    for table_name in [*lost.values(), *whole.values()]:
         source += f" left join {table_name} on {table_name}.row = {ROW_NUMBER}"
     numbered = [ROW_NUMBER] if is_numbered else []
     select = ", ".join([*cells, *numbered, "false as _skip", "false as _broken"])
-    own = [identifier(n) for n in names if n not in given]
-    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in own)}}})::varchar as _raw_text"
-    texts = dict.fromkeys([*given, *lost], "varchar")
+    own = {identifier(n): read.get(n, identifier(n)) for n in names if n not in given}
+    raw = f"to_json({{{', '.join(f'{n}: {cell}' for n, cell in own.items())}}})::varchar as _raw_text"
+    texts = dict.fromkeys([*given, *lost, *whole], "varchar")
     values = casts(table, new, types, label, texts.keys())
     return Reading(
         label=label,
