@@ -83,10 +83,10 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
     """
     at, outside = EventTime.of(table), _outside(table) or "false"
     day, event = ("null::date", "null") if at is None else (at.day, at.column)
-    lists = "".join(f", _g{i}" for i, _ in enumerate(reading.groups()))
+    lists = "".join(f", {cells}" for cells in reading.fault_columns())
     con.execute(
         f"create or replace temp table _suspects as select _n, _broken, {outside} as _is_outside, "
-        f"{event}::varchar as _event, left(_raw_text, {MAX_RAW_TEXT}) as raw_text, "
+        f"{event}::varchar as _event, left({reading.raw_text}, {MAX_RAW_TEXT}) as raw_text, "
         f"{day} as partition_day{lists} from ({reading.rows('careful')}) "
         f"where not _skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
     )

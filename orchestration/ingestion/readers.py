@@ -52,8 +52,11 @@ def _scan_options(facts: TextFacts, number: int | None) -> str:
 def _empty(table: Table, label: str) -> Reading:
     """A text file without content: no row."""
     names = ", ".join(f"null::varchar as {identifier(c.name)}" for c in table.columns)
-    cells = f"select {names}, false as _skip, false as _broken, null::varchar as _raw_text where false"
-    return Reading(label=label, cells=cells, careful_cells=cells, casts=casts(table, (), None, label))
+    cells = f"select {names}, false as _skip, false as _broken where false"
+    return Reading(
+        label=label, cells=cells, careful_cells=cells, casts=casts(table, (), None, label), raw_text="null",
+        delivered=0,
+    )  # fmt: skip
 
 
 def _csv_header(path: Path, delimiter: str, label: str) -> list[str]:
@@ -111,26 +114,28 @@ def read_csv(
             f"{_scan_options(facts, number)})"
         )
 
-    nulls = listing(ingest.null_values)
     fast = ", ".join(f"{c} as {identifier(n)}" for n, c in wanted.items())
     careful = ", ".join(
-        f"{c if n in given else f'if(list_contains({nulls}, {c}), null, {c})'} as {identifier(n)}"
+        f"{c if n in given else _without(ingest.null_values, c)} as {identifier(n)}"
         for n, c in wanted.items()
     )
+    delivered = ", ".join(f"c{i} as _d{i}" for i in range(len(header)))
     # One call for all cells: a chain of operators would be as deep as the file is wide.
     special = literal('["\n\r' + _class(ingest.delimiter) + "]")
     quoted = (
         f"case when regexp_matches(x, {special}) then '\"' || replace(x, '\"', '\"\"') || '\"' else x end"
     )
-    every = ", ".join(f"coalesce(c{i}, '')" for i in range(len(header)))
+    every = ", ".join(f"coalesce(_d{i}, '')" for i in range(len(header)))
     raw = f"array_to_string(list_transform([{every}], lambda x: {quoted}), {literal(ingest.delimiter)})"
     flags = "false as _skip, false as _broken"
     return Reading(
         label=label,
         cells=f"select {fast}, {flags} from {scan(ingest.null_values, None)}",
         rejecting_cells=f"select {fast}, {flags} from {scan(ingest.null_values, number)}",
-        careful_cells=f"select {careful}, {flags}, {raw} as _raw_text from {scan((_NO_TEXT,), number)}",
+        careful_cells=f"select {careful}, {flags}, {delivered} from {scan((_NO_TEXT,), number)}",
         casts=casts(table, new, None, label),
+        raw_text=raw,
+        delivered=len(header),
         new_columns=new,
         delimiter=ingest.delimiter,
         masked=masked_columns(table),
@@ -140,6 +145,12 @@ def read_csv(
         facts=facts,
         header_lines=1 + sum(name.count("\n") for name in header),
     )
+
+
+def _without(markers: Sequence[str], cell: str) -> str:
+    """A cell that is null where it is one of the null markers."""
+    is_null = " or ".join(f"{cell} = {literal(marker)}" for marker in markers)
+    return f"case when {is_null} then null else {cell} end" if is_null else cell
 
 
 def _class(character: str) -> str:
@@ -192,7 +203,7 @@ def read_jsonl(
     def source(number: int | None) -> str:
         return (
             f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
-            f"l as _raw_text from (select l, _skip, {values} as j from ({lines(number)}))"
+            f"l as _d0 from (select l, _skip, {values} as j from ({lines(number)}))"
         )
 
     return Reading(
@@ -201,6 +212,8 @@ def read_jsonl(
         rejecting_cells=source(number),
         careful_cells=source(number),
         casts=casts(table, new, None, label),
+        raw_text="_d0",
+        delivered=1,
         new_columns=new,
         masked=masked_columns(table),
         rejects=f"_rejects_{number}",
@@ -279,14 +292,17 @@ def typed_reading(
     numbered = [ROW_NUMBER] if is_numbered else []
     select = ", ".join([*cells, *numbered, "false as _skip", "false as _broken"])
     own = [identifier(n) for n in names if n not in given]
-    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in own)}}})::varchar as _raw_text"
+    delivered = ", ".join(f"{n} as _d{i}" for i, n in enumerate(own))
+    raw = f"to_json({{{', '.join(f'{n}: _d{i}' for i, n in enumerate(own))}}})::varchar"
     texts = dict.fromkeys([*given, *lost], "varchar")
     values = casts(table, new, types, label, texts.keys())
     return Reading(
         label=label,
         cells=f"select {select} from {source}",
-        careful_cells=f"select {select}, {raw} from {source}",
+        careful_cells=f"select {select}, {delivered} from {source}",
         casts=values,
+        raw_text=raw,
+        delivered=len(own),
         types={n: repr(t) for n, t in (types or {}).items()} | texts,
         new_columns=new,
         masked=masked_columns(table),

@@ -38,13 +38,17 @@ class Reading:
     ``cells`` gives one column a delivered column that is wanted, ``_skip`` (no row at all) and ``_broken``
     (the row cannot be taken apart); ``casts`` make values of them. A row of another shape ends their scan;
     ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` do so too, and have
-    ``_raw_text``. ``ordinal`` numbers the rows from 1. ``types`` are those of the cells, text if absent.
+    what was delivered as ``_d0`` and so on, of which ``raw_text`` makes the text of the row.
+    ``ordinal`` numbers the rows from 1. ``types`` are those of the cells, text if absent.
     """
 
     label: str
     cells: str
     careful_cells: str
     casts: Mapping[str, Cast]
+    raw_text: str
+    delivered: int
+    """How many of ``_d0`` and so on there are."""
     rejecting_cells: str = ""
     types: Mapping[str, str] = field(default_factory=dict)
     new_columns: tuple[str, ...] = ()
@@ -66,16 +70,17 @@ class Reading:
         return tuple(self.casts)
 
     def rows(self, how: How = "strict") -> str:
-        """A select of values by column name, ``_n`` (ordinal), ``_bad``, and when careful more.
+        """A select of values by column name, ``_n`` (ordinal), ``_bad``, ``_skip``, and when careful more.
 
-        That is ``_raw_text``, ``_broken`` and the cells of each group as a list, ``_g0`` and so on.
+        That is ``_broken`` and what ``raw_text`` and ``fault_columns`` are made of, of bad rows only.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
+        is_careful = how == "careful"
         source = self.cells if how == "strict" else self.rejecting_cells or self.cells
-        source = self.careful_cells if how == "careful" else source
-        more = ["_skip"] if how != "careful" else ["_skip", "_broken", "_raw_text", *self._cell_lists()]
+        source = self.careful_cells if is_careful else source
+        more = ["_skip", "_broken", *self._cells(), *self._delivered()] if is_careful else ["_skip"]
         columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _bad", *more])
-        inner = f"select {columns} from ({self._values(source, is_careful=how == 'careful')})"
+        inner = f"select {columns} from ({self._values(source, is_careful=is_careful)})"
         if self.is_numbered_by_scan:
             return f"select *, {self.ordinal} as _n from ({inner})"
         return (
@@ -99,8 +104,10 @@ class Reading:
         with the square of the columns.
         """
         values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
-        cells = [f"{identifier(name)} as _c{i}" for i, name in enumerate(self.casts)]
-        more = ["_skip", "_broken", *(["_raw_text"] if is_careful else [])]
+        cells = [
+            f"{identifier(name)} as {cell}" for name, cell in zip(self.casts, self._cells(), strict=True)
+        ]
+        more = ["_skip", "_broken", *(self._delivered() if is_careful else [])]
         more += [] if self.is_numbered_by_scan else [ROW_NUMBER]
         return f"select {', '.join([*values, *cells, *more])} from ({source})"
 
@@ -114,10 +121,17 @@ class Reading:
             bad += [f"coalesce(contains(_c{i}::varchar, chr(0)), false)" for i, _ in enumerate(self.casts)]
         return " or ".join(bad)
 
-    def _cell_lists(self) -> list[str]:
-        position = {name: at for at, name in enumerate(self.casts)}
+    def _cells(self) -> list[str]:
+        return [f"_c{i}" for i in range(len(self.casts))]
+
+    def _delivered(self) -> list[str]:
+        return [f"_d{i}" for i in range(self.delivered)]
+
+    def fault_columns(self) -> list[str]:
+        """Of careful rows: the cells of each group as a list, ``_g0`` and so on."""
+        cells = dict(zip(self.casts, self._cells(), strict=True))
         return [
-            f"[{', '.join(f'_c{position[name]}' for name in group.columns)}] as _g{i}"
+            f"[{', '.join(cells[name] for name in group.columns)}] as _g{i}"
             for i, group in enumerate(self.groups())
         ]
 
