@@ -16,6 +16,8 @@ RESERVED_NAMES = (
     "rowid", "_source_uri", "_source_sha256", "_row_number", "_ingested_at", "_run_id", "_late_at",
 )  # fmt: skip
 """What no column of a source may be called: DuckDB's number of a row, and what landing adds to each row."""
+RESERVED_PREFIX = "_gw_"
+"""How the columns begin that landing computes on the way; no column of a source may."""
 
 
 @dataclass(frozen=True)

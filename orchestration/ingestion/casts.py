@@ -9,8 +9,11 @@ nested types, rows, files, what becomes of a fault.
 from dataclasses import dataclass
 
 from orchestration.declarations import decimal_shape
-from orchestration.sql import literal
+from orchestration.sql import identifier, literal
 
+CELL_NAME = "_gw_cell"
+CELL = identifier(CELL_NAME)
+"""The cell in the casts of a reading, whatever its column is called."""
 SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
 _HUGE = frozenset({"hugeint", "uhugeint"})
 INTEGERS = SMALL | _HUGE | {"bigint", "ubigint"}

@@ -60,7 +60,7 @@ Scalar = Callable[[str, str, str], "Cast | None"]
 
 
 def _list(items: str, element: Callable[[str], "Cast | None"], depth: int, declared: str) -> Cast | None:
-    name = f"x{depth}"
+    name = f"_gw_x{depth}"
     cast = element(name)
     if cast is None:
         return None
@@ -85,7 +85,7 @@ def _typed(
         (_, inner), (_, wanted) = found.parts[0], declared.parts[0]
         return _list(cell, lambda x: _typed(x, inner, wanted, scalar, depth + 1), depth, declared.name)
     if found.kind == "map":
-        name = f"x{depth}"
+        name = f"_gw_x{depth}"
         casts = [
             _typed(f"{name}.{part}", a, b, scalar, depth + 1)
             for (part, a), (_, b) in zip(found.parts, declared.parts, strict=True)
@@ -187,7 +187,7 @@ def from_typed(column: str, found: TypeTree | str, declared: str, zone: Zone = U
 
 def _json(cell: str, declared: TypeTree, zone: Zone, depth: int = 0) -> Cast:
     """A JSON value, numbers as ``literal_numbers`` writes them."""
-    name, kind = f"x{depth}", f"coalesce(json_type({cell}), 'NULL')"
+    name, kind = f"_gw_x{depth}", f"coalesce(json_type({cell}), 'NULL')"
     if declared.kind == "scalar":
         text = f"json_extract_string({cell}, '$')"
         return text_cast(f"({number_text(text)})", declared.name, zone)

@@ -20,7 +20,7 @@ from orchestration.ingestion.nested_casts import literal_numbers, number_text
 from orchestration.ingestion.number_text import lossy_line
 from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
 from orchestration.ingestion.reading import ROW_NUMBER, Reading
-from orchestration.sql import identifier, listing, literal
+from orchestration.sql import folded, identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""
@@ -52,7 +52,7 @@ def _scan_options(facts: TextFacts, number: int | None) -> str:
 def _empty(table: Table, label: str) -> Reading:
     """A text file without content: no row."""
     names = ", ".join(f"null::varchar as {identifier(c.name)}" for c in table.columns)
-    cells = f"select {names}, false as _skip, false as _broken where false"
+    cells = f"select {names}, false as _gw_skip, false as _gw_broken where false"
     return Reading(
         label=label, cells=cells, careful_cells=cells, casts=casts(table, (), None, label), raw_text="null",
         delivered=0,
@@ -119,15 +119,15 @@ def read_csv(
         f"{c if n in given else _without(ingest.null_values, c)} as {identifier(n)}"
         for n, c in wanted.items()
     )
-    delivered = ", ".join(f"c{i} as _d{i}" for i in range(len(header)))
+    delivered = ", ".join(f"c{i} as _gw_d{i}" for i in range(len(header)))
     # One call for all cells: a chain of operators would be as deep as the file is wide.
     special = literal('["\n\r' + _class(ingest.delimiter) + "]")
     quoted = (
         f"case when regexp_matches(x, {special}) then '\"' || replace(x, '\"', '\"\"') || '\"' else x end"
     )
-    every = ", ".join(f"coalesce(_d{i}, '')" for i in range(len(header)))
+    every = ", ".join(f"coalesce(_gw_d{i}, '')" for i in range(len(header)))
     raw = f"array_to_string(list_transform([{every}], lambda x: {quoted}), {literal(ingest.delimiter)})"
-    flags = "false as _skip, false as _broken"
+    flags = "false as _gw_skip, false as _gw_broken"
     return Reading(
         label=label,
         cells=f"select {fast}, {flags} from {scan(ingest.null_values, None)}",
@@ -172,14 +172,14 @@ def read_jsonl(
 
     def lines(number: int | None) -> str:
         return (
-            f"select l, coalesce(trim(l) = '', true) as _skip from read_csv({literal(str(path))}, "
+            f"select l, coalesce(trim(l) = '', true) as _gw_skip from read_csv({literal(str(path))}, "
             f"columns={{'l': 'VARCHAR'}}, header=false, delim=chr(31), quote='', escape='', "
             f"nullstr=[chr(30)], {_scan_options(facts, number)})"
         )
 
     keys = con.execute(
         f"select k, count(*) from (select unnest(try(json_keys(l))) as k from ({lines(number)}) "
-        "where not _skip and starts_with(trim(l), '{')) group by k order by min(k)"
+        "where not _gw_skip and starts_with(trim(l), '{')) group by k order by min(k)"
     ).fetchall()
     con.execute(f"drop table if exists _rejects_{number}")
     con.execute(f"drop table if exists _scans_{number}")
@@ -202,8 +202,8 @@ def read_jsonl(
 
     def source(number: int | None) -> str:
         return (
-            f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
-            f"l as _d0 from (select l, _skip, {values} as j from ({lines(number)}))"
+            f"select {cells}, _gw_skip, "
+            f"not _gw_skip and (j is null or not starts_with(trim(l), '{{')) as _gw_broken, l as _gw_d0 from (select l, _gw_skip, {values} as j from ({lines(number)}))"
         )
 
     return Reading(
@@ -212,7 +212,7 @@ def read_jsonl(
         rejecting_cells=source(number),
         careful_cells=source(number),
         casts=casts(table, new, None, label),
-        raw_text="_d0",
+        raw_text="_gw_d0",
         delivered=1,
         new_columns=new,
         masked=masked_columns(table),
@@ -259,7 +259,7 @@ def read_parquet(
 
 def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
     """A temporary table of the values that DuckDB would cut, by row."""
-    name = f"_lost_{next(_scan_numbers)}"
+    name = f"_gw_lost_{next(_scan_numbers)}"
     con.register(f"{name}_rows", lost)
     con.execute(f"create or replace temp table {name} as select * from {name}_rows")
     con.unregister(f"{name}_rows")
@@ -277,23 +277,26 @@ def typed_reading(
     lost = lost or {}
     names = [*(c.name for c in table.columns), *new]
     # DuckDB numbers the rows in parallel, but not where the file has a column of the same name.
-    is_numbered = ROW_NUMBER not in {name.lower() for name in types or names}
-    source = f"{file}, file_row_number=true)" if is_numbered else f"{file})"
+    number, source = "file_row_number", f"{file}, file_row_number=true)"
+    if is_hidden := number in map(folded, types or names):
+        number, source = "row_number() over () - 1", f"{file})"
+    if is_numbered := not is_hidden or bool(lost):
+        source = f"(select *, {number} as {ROW_NUMBER} from {source})"
     cells = []
     for name in names:
         cell = identifier(name)
         if name in given:
             cell = f"{literal(given[name])}::varchar as {cell}"
         elif name in lost:
-            cell = f"coalesce({lost[name]}.text, {cell}::varchar) as {cell}"
+            cell = f"coalesce({lost[name]}._gw_text, {cell}::varchar) as {cell}"
         cells.append(cell)
     for table_name in lost.values():
-        source += f" left join {table_name} on {table_name}.row = {ROW_NUMBER}"
+        source += f" left join {table_name} using ({ROW_NUMBER})"
     numbered = [ROW_NUMBER] if is_numbered else []
-    select = ", ".join([*cells, *numbered, "false as _skip", "false as _broken"])
+    select = ", ".join([*cells, *numbered, "false as _gw_skip", "false as _gw_broken"])
     own = [identifier(n) for n in names if n not in given]
-    delivered = ", ".join(f"{n} as _d{i}" for i, n in enumerate(own))
-    raw = f"to_json({{{', '.join(f'{n}: _d{i}' for i, n in enumerate(own))}}})::varchar"
+    delivered = ", ".join(f"{n} as _gw_d{i}" for i, n in enumerate(own))
+    raw = f"to_json({{{', '.join(f'{n}: _gw_d{i}' for i, n in enumerate(own))}}})::varchar"
     texts = dict.fromkeys([*given, *lost], "varchar")
     values = casts(table, new, types, label, texts.keys())
     return Reading(
