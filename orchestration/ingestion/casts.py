@@ -14,9 +14,9 @@ from orchestration.sql import identifier, literal
 CELL_NAME = "_gw_cell"
 CELL = identifier(CELL_NAME)
 """The cell in the casts of a reading, whatever its column is called."""
-SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
-_HUGE = frozenset({"hugeint", "uhugeint"})
-INTEGERS = SMALL | _HUGE | {"bigint", "ubigint"}
+INTEGERS = frozenset(
+    f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint")
+)
 NAIVE = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
 
 _DATE = r"[0-9]{1,6}[-/][0-9]{1,2}[-/][0-9]{1,2}( \(BC\))?"
@@ -91,9 +91,6 @@ def _exact_number(cell: str, declared: str) -> Cast:
         f"case when {cell} is null or {value}::varchar = {cell} then false "
         f"else {value} is null or {inexact} end"
     )
-    if declared in _HUGE:
-        # Parquet has no such integer: the lakehouse holds them as doubles.
-        bad = f"({bad} or {value} is distinct from try_cast({value}::double as {declared}))"
     return Cast(value, bad, declared)
 
 

@@ -143,17 +143,12 @@ def _typed_scalar(cell: str, found: str, declared: str, zone: Zone) -> Cast | No
     value = f"try_cast({cell} as {declared})"
     back = f"try_cast({value} as {found})"
     unlike = f"{back} is distinct from {cell}"
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"({unlike} or {value} is distinct from try_cast({value}::double as {declared}))"
     if declared == "double" and found in INTEGERS:
         unlike = "false"
     return Cast(value, f"({cell} is not null and ({value} is null or {unlike}))", declared)
 
 
 def _declared_as_found(cell: str, declared: str, zone: Zone) -> Cast:
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"{cell} is distinct from try_cast({cell}::double as {declared})"
-        return Cast(cell, f"({unlike})", f"{declared} that a double holds")
     if declared == "timetz":
         return Cast(cell, f"coalesce(date_part('timezone', {cell}) <> 0, false)", "timetz at offset +00")
     if declared in NAIVE and zone.is_event_time and zone.name not in {None, "UTC"}:

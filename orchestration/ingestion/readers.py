@@ -203,7 +203,8 @@ def read_jsonl(
     def source(number: int | None) -> str:
         return (
             f"select {cells}, _gw_skip, "
-            f"not _gw_skip and (j is null or not starts_with(trim(l), '{{')) as _gw_broken, l as _gw_d0 from (select l, _gw_skip, {values} as j from ({lines(number)}))"
+            f"not _gw_skip and (j is null or not starts_with(trim(l), '{{')) as _gw_broken, "
+            f"l as _gw_d0 from (select l, _gw_skip, {values} as j from ({lines(number)}))"
         )
 
     return Reading(
@@ -276,12 +277,14 @@ def typed_reading(
     """
     lost = lost or {}
     names = [*(c.name for c in table.columns), *new]
+    own = [identifier(n) for n in names if n not in given]
     # DuckDB numbers the rows in parallel, but not where the file has a column of the same name.
     number, source = "file_row_number", f"{file}, file_row_number=true)"
     if is_hidden := number in map(folded, types or names):
         number, source = "row_number() over () - 1", f"{file})"
     if is_numbered := not is_hidden or bool(lost):
-        source = f"(select *, {number} as {ROW_NUMBER} from {source})"
+        # Only these columns: others of the file may have any name.
+        source = f"(select {', '.join([*own, number])} as {ROW_NUMBER} from {source})"
     cells = []
     for name in names:
         cell = identifier(name)
@@ -294,7 +297,6 @@ def typed_reading(
         source += f" left join {table_name} using ({ROW_NUMBER})"
     numbered = [ROW_NUMBER] if is_numbered else []
     select = ", ".join([*cells, *numbered, "false as _gw_skip", "false as _gw_broken"])
-    own = [identifier(n) for n in names if n not in given]
     delivered = ", ".join(f"{n} as _gw_d{i}" for i, n in enumerate(own))
     raw = f"to_json({{{', '.join(f'{n}: _gw_d{i}' for i, n in enumerate(own))}}})::varchar"
     texts = dict.fromkeys([*given, *lost], "varchar")

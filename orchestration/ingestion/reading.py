@@ -69,7 +69,7 @@ class Reading:
         return tuple(self.casts)
 
     def rows(self, how: How = "strict") -> str:
-        """A select of values by column name, ``_gw_n`` (ordinal), ``_gw_bad``, ``_gw_skip``; more when careful.
+        """A select of values by name, ``_gw_n`` (ordinal), ``_gw_bad``, ``_gw_skip``, and when careful more.
 
         That is ``_gw_broken`` and what ``raw_text`` and ``fault_columns`` are made of, of bad rows only.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.

@@ -98,7 +98,8 @@ def test_helper_names_are_columns_like_others(ground: Ground, kind: str, is_uppe
                     for r in rows[:2]]  # fmt: skip
         assert sorted(ground.rows(selected)) == expected
         ((_, column, reason, raw_text),) = ground.quarantine()
-        assert column == "number_" and bad in reason
+        assert column == "number_"
+        assert bad in reason
         assert all(f"{version} {name}" in raw_text for name in names)
 
 

@@ -274,3 +274,11 @@ def test_a_type_whose_values_the_files_alter_is_refused(data_type):
     fault = the_fault(sources=[declared])
     assert f"sources.raw.orders.columns.x.data_type: found {data_type!r}" in fault
     assert "expected a type that keeps its values" in fault
+
+
+@pytest.mark.parametrize("name", ["rowid", "_Run_Id", "_gw_n", "_GW_anything"])
+def test_names_that_landing_needs_are_refused(name):
+    declared = source()
+    declared["columns"][name] = column(name, "varchar")
+    fault = the_fault(sources=[declared])
+    assert f"sources.raw.orders.columns.{name}: found a reserved name, expected" in fault
