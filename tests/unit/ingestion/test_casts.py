@@ -24,7 +24,7 @@ def evaluate(cast: Cast, cell: str) -> tuple[object, bool]:
     ("data_type", "cell"),
     [
         ("integer", "1.5"), ("integer", "x"), ("integer", "3000000000"), ("integer", "nan"),
-        ("integer", "0x10"), ("bigint", "1.5"), ("bigint", "99999999999999999999"), ("bigint", "0x10"),
+        ("integer", "0x10"), ("ubigint", "1.5"), ("bigint", "99999999999999999999"), ("bigint", "0x10"),
         ("bigint", "1.5"), ("double", "1e400"), ("double", "1.2.3"), ("decimal(5, 2)", "1.239"),
         ("decimal(5, 2)", "1234.5"), ("date", "2024-02-30"), ("date", "2024-01-01 10:00:00"),
         ("timestamptz", "2024-02-30T00:00:00Z"), ("timestamp", "2024-01-01 10:00:00+02"),
