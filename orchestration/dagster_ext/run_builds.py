@@ -21,7 +21,7 @@ _WANTED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.STEP_START, 
 
 
 def asset_window(partition: Partition | None, first: str | None, last: str | None = None) -> Window:
-    """The window of a partition or a range of them; the whole table without either."""
+    """The window of a partition or of a range of partitions; the whole table if there is none."""
     if partition is None or first is None:
         return WHOLE_TABLE
     start, end = (day_window(partition, date.fromisoformat(day)) for day in (first, last or first))
@@ -30,7 +30,7 @@ def asset_window(partition: Partition | None, first: str | None, last: str | Non
 
 @dataclass
 class RunBuilds:
-    """Runs of an instance, each read once."""
+    """What the runs of an instance built; each run is read once."""
 
     instance: dg.DagsterInstance
     partitions: Mapping[dg.AssetKey, Partition]
@@ -57,9 +57,9 @@ class RunBuilds:
         return any(built == asset for _, built in self._assets(run_id, begun))
 
     def windows(self, run_id: str, asset: dg.AssetKey) -> list[tuple[Window, datetime]]:
-        """What a run that is over built of an asset, and when.
+        """The windows of an asset that a finished run built, and when.
 
-        What a step was building when its process died may have been committed, so it counts.
+        A window that a step was building when its process died may have been committed, so it counts.
         """
         if run_id not in self._built:
             self._built[run_id] = list(self._read(run_id))
@@ -92,7 +92,7 @@ class RunBuilds:
                 )
 
     def _assets(self, run_id: str, steps: Collection[str]) -> Iterator[tuple[str, dg.AssetKey]]:
-        """The assets that steps were to build."""
+        """The assets that steps were meant to build, each with its step."""
         run = self.instance.get_run_by_id(run_id) if steps else None
         if run is None or run.execution_plan_snapshot_id is None:
             return

@@ -1,4 +1,4 @@
-"""DuckDB's many names of a type, the one that the platform uses, and the parts of nested types.
+"""DuckDB's many names for a type, the canonical one of the platform, and the parts of nested types.
 
 What belongs here: names of types. What does not: how values of a type are read or stored.
 """
@@ -71,7 +71,7 @@ class TypeTree:
 
 @lru_cache(maxsize=4096)
 def type_tree(data_type: str) -> TypeTree:
-    """The tree of a DuckDB type; a type that DuckDB does not know is a scalar."""
+    """The tree of a DuckDB type; a type unknown to DuckDB is a scalar."""
     name = canonical(data_type)
     if not _NESTED.search(name):
         return TypeTree("scalar", name)
@@ -96,11 +96,11 @@ ALTERED_TYPES = {
     "timetz": "Parquet stores it in UTC without its offset; use time, or timestamptz",
     "interval": "Parquet stores no microseconds and no negative parts of it; use a number of microseconds",
 }
-"""Types whose values do not come back from Parquet as they were, by why and what to use instead."""
+"""Types whose values Parquet alters: the reason for each, and what to use instead."""
 
 
 def altered_type(data_type: str) -> str | None:
-    """The first of ``ALTERED_TYPES`` that a type is, or has nested in it; None if there is none."""
+    """The first of ``ALTERED_TYPES`` that a type is or contains; None if there is none."""
     tree = type_tree(data_type)
     if tree.kind == "scalar":
         return tree.name if tree.name in ALTERED_TYPES else None

@@ -74,7 +74,7 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
 
 
 def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
-    """Faults of column names that a raw table cannot have."""
+    """Faults for column names that a raw table cannot have."""
     before: dict[str, str] = {}
     for column in columns:
         name, place = column.name, f"{file}: {key}.columns.{column.name}"
@@ -83,12 +83,13 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
         if folded(name).startswith(RESERVED_PREFIX):
             yield f"{place}: found a reserved name, expected one that does not begin with {RESERVED_PREFIX}"
         if folded(name) in before:
-            yield f"{place}: found {before[folded(name)]!r} too, expected names that differ by more than case"
+            other = before[folded(name)]
+            yield f"{place}: found another column {other!r}, expected names that differ by more than case"
         before[folded(name)] = name
 
 
 def _altered_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
-    """Columns of types that a stored table would not give back as they were."""
+    """Faults for columns of types whose values a stored table would alter."""
     for column in columns:
         if (found := altered_type(column.data_type)) is not None:
             yield (
@@ -98,7 +99,7 @@ def _altered_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> It
 
 
 def _null_keys(node: Mapping[str, Any], file: str, key: str, faults: list[str]) -> NullKeys:
-    """The config ``null_keys`` of a model, which dbt takes as it is."""
+    """The config ``null_keys`` of a model, which dbt itself does not validate."""
     config = node.get("config", {})
     found = config.get("null_keys")
     place = f"{file}: {key}.config.null_keys"
@@ -113,7 +114,7 @@ def _null_keys(node: Mapping[str, Any], file: str, key: str, faults: list[str]) 
             "expected strategy window or history, or null_keys: reject"
         )
     if _meta(node).get("spine"):
-        faults.append(f"{place}: found match on a spine, expected reject: a prediction needs a whole key")
+        faults.append(f"{place}: found match on a spine, expected reject: a prediction needs a complete key")
     return "match"
 
 
@@ -171,13 +172,13 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
 
 
 def _zone_faults(table: Table, key: str) -> Iterator[str]:
-    """Time zones that are declared where none applies, or missing where one is needed."""
+    """Faults for time zones that are declared where none applies, or missing where one is needed."""
     for column in table.columns:
         kind = canonical(column.data_type)
         if column.timezone is not None and not (table.meta.ingest and kind.startswith("timestamp")):
             yield (
                 f"{table.file}: {key}.columns.{column.name}.config.meta.timezone: found "
-                f"{column.timezone!r} on a {kind}, expected it on timestamps of a source only"
+                f"{column.timezone!r} on a {kind}, expected one only on a timestamp column of a source"
             )
     ingest = table.meta.ingest
     event = table.column(ingest.event_time) if ingest and ingest.event_time else None
@@ -187,7 +188,7 @@ def _zone_faults(table: Table, key: str) -> Iterator[str]:
     if kind.startswith("timestamp") and kind != "timestamptz" and table.zone_of(event.name) is None:
         yield (
             f"{table.file}: {key}.config.meta.ingest.timezone: found nothing, expected the time zone that "
-            f"the {kind} {event.name!r} is local to (its days are those of {ingest.partition.timezone})"
+            f"the {kind} {event.name!r} is local to (partition days are those of {ingest.partition.timezone})"
         )
 
 

@@ -1,8 +1,8 @@
 """How one cell becomes a value of its declared type, or a fault: SQL that changes no value silently.
 
 DuckDB's own casts round ``1.5`` to 2 for an integer, cut digits, fractions and offsets, read a number too
-large as infinity, and take a zone name in one cell for the cells after it. Here each of these is a fault;
-only a declared ``double`` may take the nearest value. What belongs here: one scalar cell. What does not:
+large as infinity, and apply a zone name in one cell to the cells after it. Here each of these is a fault;
+only a declared ``double`` takes the nearest value. What belongs here: one scalar cell. What does not:
 nested types, rows, files, what becomes of a fault.
 """
 
@@ -31,9 +31,9 @@ class Cast:
     """The SQL of one column.
 
     Attributes:
-        value: The value.
-        is_bad: Whether the cell cannot be held exactly as declared; never null.
-        declared: What was expected, in words.
+        value: The cell in its declared type.
+        is_bad: Whether the declared type cannot hold the cell exactly; never null.
+        declared: What was expected, as text for messages.
     """
 
     value: str
@@ -48,10 +48,10 @@ class Cast:
 
 @dataclass(frozen=True)
 class Zone:
-    """How the zone-less timestamps of a column are read.
+    """How to read the zone-less timestamps of a column.
 
     Attributes:
-        name: The IANA zone they are local to; None where the declaration names none: they are faults.
+        name: The IANA zone that they are local to; None if none is known, which makes each a fault.
         is_event_time: Whether the column's values, even when stored without a zone, stand for instants.
     """
 
@@ -67,9 +67,9 @@ def _unread(cell: str, value: str) -> str:
 
 
 def _digits(cell: str) -> str:
-    """The significant digits of a number's text.
+    """SQL of the significant digits of a number's text.
 
-    A cast rounds by half a unit at most: the value is exact if and only if its digits are those of the text.
+    A cast rounds by at most half a unit: the value is exact if and only if its digits are those of the text.
     """
     mantissa = f"split_part(lower({cell}), 'e', 1)"
     return f"trim(translate({mantissa}, '._', ''), e'+-0 \\t\\n\\r\\v\\f')"
@@ -78,7 +78,7 @@ def _digits(cell: str) -> str:
 def _exact_number(cell: str, declared: str) -> Cast:
     value, shape = f"try_cast({cell} as {declared})", decimal_shape(declared)
     if shape is not None and shape[0] < 38:
-        # DuckDB wants room for the digits of the mantissa too, whatever the exponent makes of them.
+        # DuckDB needs room for all digits of the mantissa, even if the exponent makes the number smaller.
         wide = f"try_cast({cell} as decimal(38,{shape[1]}))"
         value = f"coalesce({value}, try_cast({wide} as {declared}))"
     inexact = f"{_digits(cell)} is distinct from {_digits(f'{value}::varchar')}"
@@ -108,7 +108,7 @@ def _double(cell: str) -> Cast:
 
 def _float(cell: str) -> Cast:
     value, wide = f"try_cast({cell} as float)", f"try_cast({cell} as double)"
-    # Few digits that are nearest to a float are that float; of others all digits are compared.
+    # If the nearest float and double agree, a short text equals the float; a long one is compared by digits.
     is_short = f"regexp_full_match({cell}, '[+-]?[0-9]{{0,7}}[.]?[0-9]{{0,8}}')"
     all_digits = _digits(f"format('{{:.149f}}', {wide})")
     bad = (
@@ -118,7 +118,7 @@ def _float(cell: str) -> Cast:
         f"when {wide} <> {value}::double then true when {is_short} then false "
         f"else {_digits(cell)} <> {all_digits} end"
     )
-    return Cast(value, bad, "float, which holds it exactly")
+    return Cast(value, bad, "a number that float holds exactly")
 
 
 def _matches(cell: str, pattern: str) -> str:
@@ -136,7 +136,7 @@ def _with_seconds(cell: str) -> str:
 
 
 def _guarded(cell: str, declared: str, pattern: str, quick: str, words: str | None = None) -> Cast:
-    """A cast of text of one form only; ``quick`` is a cheap condition that is enough."""
+    """A cast of text that matches ``pattern``, or ``quick``, a LIKE pattern that is cheaper to test."""
     value = (
         f"case when {cell} like {literal(quick)} then try_cast({cell} as {declared}) "
         f"when {_matches(cell, pattern)} then try_cast({_with_seconds(cell)} as {declared}) end"
@@ -145,12 +145,12 @@ def _guarded(cell: str, declared: str, pattern: str, quick: str, words: str | No
 
 
 def local_instant(local: str, zone: str) -> str:
-    """The instant of a zone-less timestamp in a zone; null if the local time does not exist or came twice."""
+    """The instant of a zone-less timestamp in a zone; null if it does not exist there or is ambiguous."""
     zone = literal(zone)
     at = f"timezone({zone}, {local})"
     twice = []
     for day in ("- interval 1 day", "+ interval 1 day"):
-        # The instant that the offset of the day before (or after) would make of it.
+        # The instant of the same local time at the offset of the day before (or after).
         near = f"({at} {day})"
         other = f"timezone('UTC', {local} - (timezone({zone}, {near}) - timezone('UTC', {near})))"
         twice.append(f"({other} <> {at} and timezone({zone}, {other}) = {local})")
@@ -161,7 +161,7 @@ def local_instant(local: str, zone: str) -> str:
 
 
 def _local_words(zone: str) -> str:
-    return f"a local time that {zone} has once"
+    return f"a local time that occurs once in {zone}"
 
 
 def _timestamp(cell: str, declared: str, zone: Zone) -> Cast:
@@ -193,7 +193,7 @@ def _timestamptz(cell: str, zone: Zone) -> Cast:
             f" when {_matches(cell, plain)} then {instant}",
             f"{words}, {_local_words(zone.name)}",
         )
-    # DuckDB's own cast of text to an instant knows zone names, and keeps one for the cells that follow.
+    # DuckDB's own cast of text to an instant reads zone names, and applies one to the cells that follow.
     value = (
         f"case when {cell} {quick} then make_timestamptz(epoch_us(try_cast({cell} as timestamp))) "
         f"when {_matches(cell, zoned)} then try_cast({_with_seconds(cell)} as timestamptz){otherwise} end"
@@ -230,8 +230,8 @@ def text_cast(cell: str, declared: str, zone: Zone = UTC_ZONE) -> Cast:
             cell, declared, f"(2[0-3]|[01]?[0-9]){_clock(6).removeprefix('[0-9]{1,2}')}", "__:__:__"
         )
     if declared == "timetz":
-        # The lakehouse holds such times in UTC.
-        return _guarded(cell, declared, f"{_clock(6)}[+-]00(:?00)?", "__:__:__+00", "timetz at offset +00")
+        # The lakehouse stores such times in UTC.
+        return _guarded(cell, declared, f"{_clock(6)}[+-]00(:?00)?", "__:__:__+00", "timetz with offset +00")
     if declared == "interval":
         value = f"try_cast({cell} as interval)"
         cut = r"\.[0-9]*[1-9][0-9]*\s*(mi|ms|us|h|d|w|mo|y|q|c)|\.[0-9]{6}[0-9]*[1-9]"

@@ -16,7 +16,7 @@ from orchestration.ingestion.nested_casts import from_text, from_typed
 from orchestration.sql import folded
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-"""What stands for null in a ``key=value`` folder."""
+"""The marker for null in a ``key=value`` folder."""
 NEW_KEYS = ("partition_columns", "max_unpacked_size", "timezone")
 
 
@@ -38,9 +38,9 @@ def _own_zone(column: DeclaredColumn) -> tuple[str, ...]:
 
 
 def declared_values(ingest: Ingest, only: Set[str] | None = None) -> dict[str, Any]:
-    """A declaration as JSON values; keys that 0.1 did not have are absent unless they are declared.
+    """A declaration as JSON values, without unused keys that release 0.1 did not have.
 
-    Hashes of it are kept in data folders: a new key must not change them where nobody uses it.
+    Data folders store hashes of it: an unused new key must not change them.
     """
     unused = {name for name in NEW_KEYS if getattr(ingest, name) == type(ingest).model_fields[name].default}
     include = (set(type(ingest).model_fields) if only is None else set(only)) - unused
@@ -61,8 +61,8 @@ def path_values(
             continue
         values = [value for key, value in parts if key == name]
         if len(values) != 1:
-            what = f"no such column and {len(values) or 'no'} part {name + '=...'!r} in its path"
-            raise IngestFault(f"{place}, column {name!r}", what, "one of them (ingest.partition_columns)")
+            what = f"no such column in it and {len(values) or 'no'} folders {name + '=...'!r} in its path"
+            raise IngestFault(f"{place}, column {name!r}", what, "one of the two (ingest.partition_columns)")
         found[name] = None if values[0] == HIVE_NULL else values[0]
     return found
 
@@ -84,7 +84,7 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
     doubled = _doubled(table, delivered)
     if doubled:
         found = f"column {' and '.join(map(repr, doubled))} more than once"
-        raise IngestFault(f"{place}, header", found, "each column once (capitals make no difference)")
+        raise IngestFault(f"{place}, header", found, "each column once (names are compared without case)")
     missing = [name for name in declared if name not in delivered]
     new = [name for name in delivered if name not in declared]
     if missing:
@@ -113,7 +113,7 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
 
 
 def _doubled(table: Table, delivered: Sequence[str]) -> list[str]:
-    """The names of one column that was delivered more than once and is wanted; the lake ignores case."""
+    """The names of the first wanted column that was delivered more than once; the lakehouse ignores case."""
     spelled: dict[str, list[str]] = defaultdict(list)
     for name in delivered:
         spelled[folded(name)].append(name)
@@ -125,7 +125,7 @@ def _doubled(table: Table, delivered: Sequence[str]) -> list[str]:
 
 
 def zone(table: Table, name: str) -> Zone:
-    """How zone-less timestamps of a column are read."""
+    """How to read zone-less timestamps of a column."""
     is_event_time = table.ingest.partition is not None and name == table.ingest.event_time
     return Zone(table.zone_of(name), is_event_time)
 
@@ -141,7 +141,7 @@ def casts(
         new: Columns to add.
         types: Delivered types by column; None where everything was delivered as text.
         place: The file or table they are from.
-        texts: Columns whose values are text whatever the others are.
+        texts: Columns delivered as text even if the others are typed.
 
     Raises:
         IngestFault: A column was delivered with another type than declared.

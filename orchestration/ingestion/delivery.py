@@ -47,14 +47,14 @@ class TextFacts:
     has_nul: bool
     newline: bytes
     is_empty: bool
-    """Whether it has nothing but line ends and a byte order mark."""
+    """Whether it has only line breaks and a byte order mark."""
 
     @property
     def newline_option(self) -> str:
-        """The option of DuckDB for the line ending.
+        """The option of DuckDB's ``read_csv`` for the line ending.
 
-        DuckDB takes the first one it meets, which may be inside a quoted name; it reads nothing in parallel
-        where CRLF is given.
+        By default DuckDB uses the first one in the file, which may be inside a quoted name; given CRLF, it
+        does not read in parallel.
         """
         return "new_line='\\n', " if self.newline == b"\n" else ""
 
@@ -110,7 +110,7 @@ def _zip_member(file: BinaryIO, label: str) -> zipfile.ZipFile:
 
 
 def _is_content(member: zipfile.ZipInfo) -> bool:
-    """Whether a member is a file that somebody packed, not what macOS adds."""
+    """Whether a member is a packed file, not one that macOS adds."""
     parts = member.filename.split("/")
     return not (member.is_dir() or parts[0] == "__MACOSX" or parts[-1].startswith("."))
 

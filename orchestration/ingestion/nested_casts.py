@@ -1,4 +1,4 @@
-"""Casts of whole columns, nested types included: each scalar inside follows the rule of its own type.
+"""Casts of whole columns, including nested types: each scalar inside follows the rule of its own type.
 
 What belongs here: from the delivered type to the declared one, part by part. What does not: the rule of one
 scalar (``casts``), or the delivered types of a file.
@@ -19,7 +19,7 @@ from orchestration.ingestion.casts import (
 from orchestration.sql import identifier, literal
 
 NULL = TypeTree("scalar", "null")
-"""The delivered type of a column that can hold nothing but null."""
+"""The delivered type of a column that can hold only nulls."""
 
 _MARK = "\\u0001"
 _NUMBERS = r'("(?:[^"\\]|\\.)*")|(-?[0-9][-+0-9.eE]*)'
@@ -34,7 +34,7 @@ def literal_numbers(json: str) -> str:
 
 
 def number_text(text: str) -> str:
-    """The delivered text of what was extracted from ``literal_numbers``."""
+    """SQL of the delivered text of a value that was extracted from ``literal_numbers``."""
     inner = r'"\\u0001([^"]*)"'
     return (
         f"if(starts_with({text}, chr(1)), {text}[2:], regexp_replace({text}, {literal(inner)}, '\\1', 'g'))"
@@ -74,7 +74,7 @@ def _list(items: str, element: Callable[[str], "Cast | None"], depth: int, decla
 def _typed(
     cell: str, found: TypeTree, declared: TypeTree, scalar: Scalar, depth: int = 0
 ) -> Cast | None:  # fmt: skip
-    """A cell of any type by the rule for its scalars; None if its parts are not the declared ones."""
+    """The cast of a cell by the rule for its scalars; None if its parts are not those declared."""
     if found.name == NULL.name:
         return Cast(f"null::{declared.name}", "false", declared.name)
     if found.kind != declared.kind:
@@ -116,7 +116,7 @@ def _struct(cell: str, parts: Mapping[str, Cast], declared: str, faults: tuple[s
 
 def _map(cell: str, entries: str, name: str, key: Cast, value: Cast, declared: TypeTree) -> Cast:
     pairs = f"list_transform({entries}, lambda {name}: {{'key': {key.value}, 'value': {value.value}}})"
-    # Two keys may become one: that raises.
+    # Two keys may become equal, which raises.
     made = f"case when {cell} is not null then try(map_from_entries({pairs})) end::{declared.name}"
     bad = _some([key.is_bad, value.is_bad])
     faults = []
@@ -137,7 +137,7 @@ def _typed_scalar(cell: str, found: str, declared: str, zone: Zone) -> Cast | No
         bad = f"({cell} is not null and {value} is null)"
         if found == "timestamp_ns":
             bad = f"({bad} or coalesce({cell}::timestamp::timestamp_ns <> {cell}, false))"
-        return Cast(value, bad, f"timestamptz, local to {zone.name} there once")
+        return Cast(value, bad, f"timestamptz, a local time that occurs once in {zone.name}")
     if not _converts(found, declared):
         return None
     value = f"try_cast({cell} as {declared})"
@@ -150,16 +150,16 @@ def _typed_scalar(cell: str, found: str, declared: str, zone: Zone) -> Cast | No
 
 def _declared_as_found(cell: str, declared: str, zone: Zone) -> Cast:
     if declared == "timetz":
-        return Cast(cell, f"coalesce(date_part('timezone', {cell}) <> 0, false)", "timetz at offset +00")
+        return Cast(cell, f"coalesce(date_part('timezone', {cell}) <> 0, false)", "timetz with offset +00")
     if declared in NAIVE and zone.is_event_time and zone.name not in {None, "UTC"}:
         instant = local_instant(f"{cell}::timestamp", str(zone.name))
         bad = f"({cell} is not null and {instant} is null)"
-        return Cast(cell, bad, f"{declared}, a local time that {zone.name} has once")
+        return Cast(cell, bad, f"{declared}, a local time that occurs once in {zone.name}")
     return Cast(cell, "false", declared)
 
 
 def _converts(found: str, declared: str) -> bool:
-    """Whether values of the delivered type may be of the declared one, each of them checked."""
+    """Whether values of the delivered type may fit the declared one; each value is then checked."""
     if found in INTEGERS:
         return declared in INTEGERS or declared in {"double", "float"} or decimal_shape(declared) is not None
     if decimal_shape(found) is not None:
@@ -172,7 +172,7 @@ def _converts(found: str, declared: str) -> bool:
 
 
 def from_typed(column: str, found: TypeTree | str, declared: str, zone: Zone = UTC_ZONE) -> Cast | None:
-    """A cell that was delivered with a type; None where that type is another one than declared."""
+    """The cast of a cell that was delivered with a type; None if that type is not the declared one."""
     tree = type_tree(found) if isinstance(found, str) else found
     cast = _typed(identifier(column), tree, type_tree(declared), lambda c, f, t: _typed_scalar(c, f, t, zone))
     if cast is not None and cast.is_sure and tree == type_tree(declared):
@@ -229,7 +229,7 @@ def _as_text(tree: TypeTree) -> str:
 
 
 def from_text(column: str, declared: str, zone: Zone = UTC_ZONE) -> Cast:
-    """A cell that was delivered as text: a nested one as JSON, or as DuckDB writes such a value."""
+    """The cast of a cell that was delivered as text: a nested value as JSON or in DuckDB's own notation."""
     cell, tree = identifier(column), type_tree(declared)
     if tree.kind == "scalar":
         return text_cast(cell, tree.name, zone)

@@ -1,6 +1,7 @@
-"""The delivered types of a Parquet file, where DuckDB's own answer is not the whole truth.
+"""The delivered types of a Parquet file, including what DuckDB does not report.
 
-What belongs here: columns that hold nothing but null, and nanoseconds that DuckDB cuts. What does not: rows.
+What belongs here: columns that can hold only nulls, and nanoseconds that DuckDB cuts off. What does not:
+rows.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from orchestration.ingestion.nested_casts import NULL
 from orchestration.sql import literal
 
 _CUT = {"timestamptz", "time", "timestamp"}
-"""Types as which DuckDB reads nanoseconds as microseconds."""
+"""Types in which DuckDB cuts nanoseconds off to microseconds."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def _inner(node: _Node) -> _Node:
 
 
 def _tree(found: TypeTree, node: _Node) -> TypeTree:
-    """The type that DuckDB gives, with what the schema says about null."""
+    """The type that DuckDB reports, with null types from the schema."""
     if node.is_null:
         return NULL
     parts: list[tuple[str, TypeTree]] = []
@@ -75,7 +76,7 @@ def _names(tree: TypeTree) -> set[str]:
 
 
 def lost_nanoseconds(path: Path, column: str, label: str) -> pa.Table | None:
-    """The values of a column that are no whole microseconds: row number from 0 and text; None if all are.
+    """The values of a column that are not whole microseconds, as row number from 0 and text; None if all are.
 
     Raises:
         IngestFault: There are such values inside a nested column.
@@ -121,7 +122,7 @@ def _are_whole(values: pa.Array) -> bool:
 
 
 def parquet_types(con: duckdb.DuckDBPyConnection, path: Path) -> tuple[dict[str, TypeTree], tuple[str, ...]]:
-    """Types by column, and the columns whose nanoseconds DuckDB cuts."""
+    """Types by column, and the columns whose nanoseconds DuckDB cuts off."""
     file = literal(str(path))
     found = con.execute(f"describe select * from read_parquet({file}, hive_partitioning=false)").fetchall()
     rows = con.execute(

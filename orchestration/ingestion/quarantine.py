@@ -39,9 +39,9 @@ class Faulty:
 
     faulty: int
     refused: int
-    """How many of them the reader itself refused."""
+    """The number of them that the reader itself refused."""
     shift: str
-    """SQL from a row's number among those that were read (``_gw_n``) to that in the file."""
+    """SQL that turns the number of a row among those read (``_gw_n``) into its number in the file."""
 
 
 def _outside(table: Table) -> str | None:
@@ -57,7 +57,7 @@ def bad_row(table: Table) -> str:
 
 
 def _fault_outside(table: Table) -> str | None:
-    """A select of the faults of rows whose event time is in no partition, in the form of those of cells."""
+    """A select of the faults of rows whose event time is in no partition, in the form of cell faults."""
     event, part = table.ingest.event_time, table.ingest.partition
     if event is None or part is None:
         return None
@@ -77,7 +77,7 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
         con: A connection.
         table: The source table.
         reading: The delivery.
-        first_line: Line of the first row.
+        first_line: The line number of the first row.
 
     Raises:
         IngestFault: There are more than can be kept.

@@ -38,7 +38,7 @@ def masked_columns(table: Table) -> frozenset[str]:
 
 
 def _scan_options(facts: TextFacts, number: int | None) -> str:
-    """How text is scanned: a broken row ends the scan, or goes to the rejects table of that number."""
+    """Options of a text scan: a broken row ends the scan, or goes to the rejects table with ``number``."""
     rejects = "" if number is None else (
         f", store_rejects=true, rejects_table='_rejects_{number}', rejects_scan='_scans_{number}', "
         f"rejects_limit={MAX_REJECTS}"
@@ -50,7 +50,7 @@ def _scan_options(facts: TextFacts, number: int | None) -> str:
 
 
 def _empty(table: Table, label: str) -> Reading:
-    """A text file without content: no row."""
+    """The reading of a text file without content, which has no rows."""
     names = ", ".join(f"null::varchar as {identifier(c.name)}" for c in table.columns)
     cells = f"select {names}, false as _gw_skip, false as _gw_broken where false"
     return Reading(
@@ -120,7 +120,7 @@ def read_csv(
         for n, c in wanted.items()
     )
     delivered = ", ".join(f"c{i} as _gw_d{i}" for i in range(len(header)))
-    # One call for all cells: a chain of operators would be as deep as the file is wide.
+    # One call for all cells: the depth of a chain of operators would grow with the number of columns.
     special = literal('["\n\r' + _class(ingest.delimiter) + "]")
     quoted = (
         f"case when regexp_matches(x, {special}) then '\"' || replace(x, '\"', '\"\"') || '\"' else x end"
@@ -193,7 +193,7 @@ def read_jsonl(
         + [f"{literal(value)}::varchar as {identifier(n)}" for n, value in given.items()]
     )
 
-    # DuckDB reads numbers as doubles: where that may lose something, their text is extracted.
+    # DuckDB reads numbers as doubles: if that may lose digits, their text is extracted.
     texts = f"try(json_extract_string({literal_numbers('l')}, {pointers}))"
     exact = f"list_transform({texts}, lambda x: {number_text('x')})"
     values = (
@@ -259,7 +259,7 @@ def read_parquet(
 
 
 def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
-    """A temporary table of the values that DuckDB would cut, by row."""
+    """Create a temporary table of the values that DuckDB would cut off, by row."""
     name = f"_gw_lost_{next(_scan_numbers)}"
     con.register(f"{name}_rows", lost)
     con.execute(f"create or replace temp table {name} as select * from {name}_rows")
@@ -273,12 +273,13 @@ def typed_reading(
 ) -> Reading:  # fmt: skip
     """The rows of a Parquet file, whose scan ``file`` begins.
 
-    ``given`` are values of columns it lacks; ``lost`` the tables with the texts of values that DuckDB cuts.
+    ``given`` has the values of columns that it lacks, ``lost`` the tables with the texts of values that
+    DuckDB cuts off.
     """
     lost = lost or {}
     names = [*(c.name for c in table.columns), *new]
     own = [identifier(n) for n in names if n not in given]
-    # DuckDB numbers the rows in parallel, but not where the file has a column of the same name.
+    # DuckDB can number the rows in parallel, unless the file has a column of the same name.
     number, source = "file_row_number", f"{file}, file_row_number=true)"
     if is_hidden := number in map(folded, types or names):
         number, source = "row_number() over () - 1", f"{file})"

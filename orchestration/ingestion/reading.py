@@ -23,7 +23,7 @@ ROW_NUMBER = "_gw_row"
 
 @dataclass(frozen=True)
 class CellGroup:
-    """Columns whose cells are checked alike: a condition on ``_cell``, and what was expected."""
+    """Columns whose cells get the same check: a condition on ``_cell``, and what was expected."""
 
     is_bad: str
     declared: str
@@ -34,11 +34,11 @@ class CellGroup:
 class Reading:
     """SQL that reads the rows of one delivery.
 
-    ``cells`` gives one column a delivered column that is wanted, ``_gw_skip`` (no row at all) and
-    ``_gw_broken`` (the row cannot be taken apart); ``casts`` make values of ``CELL``. A row of another shape
-    ends their scan; ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` do so
-    too, and have what was delivered as ``_gw_d0`` and so on, of which ``raw_text`` makes the text of the row.
-    ``ordinal`` numbers the rows from 1. ``types`` are those of the cells, text if absent.
+    ``cells`` has a column for each wanted delivered column, ``_gw_skip`` (not a row) and ``_gw_broken`` (the
+    row cannot be split into cells); ``casts`` turn cells into values. A row of another shape ends the scan of
+    ``cells``; ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` does so
+    too, and has the delivered columns as ``_gw_d0`` and so on, from which ``raw_text`` builds the row's text.
+    ``ordinal`` numbers the rows from 1. ``types`` are the types of the cells; text if absent.
     """
 
     label: str
@@ -59,7 +59,7 @@ class Reading:
     delimiter: str | None = None
     header_lines: int = 0
     rows_in_file: int | None = None
-    """How many rows there are, where the file says so itself."""
+    """The number of rows, if the file itself has it."""
     masked: frozenset[str] = frozenset()
     """Classified columns: their values are in no reason."""
 
@@ -69,9 +69,9 @@ class Reading:
         return tuple(self.casts)
 
     def rows(self, how: How = "strict") -> str:
-        """A select of values by name, ``_gw_n`` (ordinal), ``_gw_bad``, ``_gw_skip``, and when careful more.
+        """A select of values by column name, ``_gw_n`` (ordinal), ``_gw_bad`` and ``_gw_skip``.
 
-        That is ``_gw_broken`` and what ``raw_text`` and ``fault_columns`` are made of, of bad rows only.
+        With ``careful`` also ``_gw_broken`` and the columns that ``raw_text`` and ``fault_columns`` read.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
         is_careful = how == "careful"
@@ -97,10 +97,10 @@ class Reading:
         return self.facts is not None and self.facts.has_nul
 
     def _values(self, source: str, *, is_careful: bool) -> str:
-        """Values by column name, and the cells they are made of as ``_gw_c0`` and so on.
+        """Values by column name, and the cells that they come from as ``_gw_c0`` and so on.
 
-        What is wrong with a value is asked one level above: as one level, the time to plan it would grow
-        with the square of the columns.
+        Values are checked one level above: in one level the planning time would grow with the square of the
+        number of columns.
         """
         values = [
             f"{cast.value.replace(CELL, identifier(name))} as {identifier(name)}"
@@ -138,7 +138,7 @@ class Reading:
         ]
 
     def groups(self) -> list[CellGroup]:
-        """The columns that can be at fault: SQL for each kind of column, not for each column."""
+        """The columns that can have faults, grouped so that SQL is per kind of column, not per column."""
         found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for name, cast in self.casts.items():
             if cast.is_bad != "false" or self.has_nul:
@@ -146,10 +146,10 @@ class Reading:
         return [CellGroup(is_bad, declared, tuple(names)) for (is_bad, declared, _), names in found.items()]
 
     def expected_rows(self, *, exactly: bool = False) -> int | None:
-        """How many rows the delivery has; None where nothing says so.
+        """The number of rows of the delivery; None if it is unknown.
 
         Args:
-            exactly: Find the lines of a text that are no rows, which takes one more look at the file.
+            exactly: Subtract the lines of a text that are not rows, which reads the file once more.
 
         Raises:
             IngestFault: A quoted field is never closed.
@@ -160,7 +160,7 @@ class Reading:
         if not exactly:
             return lines
         none = count_lines_without_record(self.path, self.facts.newline, self.delimiter, self.label)
-        # The header's own line breaks are no rows either way.
+        # Line breaks in the header are not rows in either case.
         return lines - none.blank - none.quoted + self.header_lines - min(self.header_lines, 1)
 
     def rejected(self, con: duckdb.DuckDBPyConnection) -> int:
@@ -178,7 +178,7 @@ class Reading:
     def faults_of_cells(self) -> str:
         """A select of ``_gw_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
         position = {name: at for at, name in enumerate(self.casts)}
-        broken = "null::varchar as c, 'not one whole JSON object' as r"
+        broken = "null::varchar as c, 'not one complete JSON object' as r"
         parts = [f"select _gw_n, -1 as _at, {broken} from _suspects where _gw_broken"]
         for i, group in enumerate(self.groups()):
             positions = ", ".join(str(position[name]) for name in group.columns)

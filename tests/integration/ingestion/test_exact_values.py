@@ -1,4 +1,4 @@
-"""Every format and type: a value lands exactly as declared, or its row is in quarantine with column and line."""
+"""In every format and type a value lands exactly, or its row is quarantined with column and line."""
 
 import io
 import json
@@ -28,7 +28,7 @@ COLUMNS = {f"n{i}": t for i, t in enumerate(NUMBERS)} | {
     "d": "date", "t": "timestamp", "tz": "timestamptz", "ms": "timestamp_ms", "c": "time",
 }  # fmt: skip
 Cell = tuple[str, str]
-"""A column and the text in it: each row has one cell."""
+"""A column and its text; each row has one cell."""
 
 CASES = [
     "1.005", "1.999", "0.00000000009", "1e-19", "5.0000000000000000001", "16777217", "1e-60", "1e-400", "1e400",

@@ -268,7 +268,7 @@ def test_a_zone_on_what_has_none_is_refused():
 @pytest.mark.parametrize(
     "data_type", ["hugeint", "int128", "interval", "time with time zone", "struct(x timetz)[]"]
 )
-def test_a_type_whose_values_the_files_alter_is_refused(data_type):
+def test_a_type_whose_values_parquet_alters_is_refused(data_type):
     declared = source()
     declared["columns"]["x"] = column("x", data_type)
     fault = the_fault(sources=[declared])

@@ -1,4 +1,4 @@
-"""What a delivered text is worth in a declared type, worked out without DuckDB: the value, or that there is none."""
+"""An oracle without DuckDB: the value of a delivered text in a declared type, or that it has none."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 BAD = object()
-"""No value of the type is exactly this text."""
+"""The result if no value of the type is exactly the text."""
 
 INTEGERS = {
     f"{sign}{name}": (0 if sign else -(2 ** (bits - 1)), 2 ** (bits if sign else bits - 1) - 1)
@@ -60,7 +60,7 @@ def _float(text: str) -> Any:
 
 
 def _clock(found: re.Match[str], digits: int) -> tuple[timedelta, int] | None:
-    """The time since midnight in whole seconds, and nanoseconds."""
+    """The time since midnight in whole seconds, and the remaining nanoseconds."""
     fraction = (found["f"] or "").rstrip("0")
     hours, minutes, seconds = (int(found[k] or 0) for k in "hms")
     if (hours, minutes, seconds, fraction) == (24, 0, 0, ""):
@@ -159,7 +159,7 @@ def expected(text: str, declared: str, zone: str | None = "UTC") -> Any:
 
 
 def may_be_refused(text: str, declared: str) -> bool:
-    """A minus sign before an unsigned zero, and an exponent where a decimal has no room for the mantissa."""
+    """Whether DuckDB may refuse a valid text: a negative unsigned zero, or a decimal too narrow for a mantissa."""
     if declared in INTEGERS:
         return INTEGERS[declared][0] == 0 and "-" in text
     if not declared.startswith("decimal") or "e" not in text.lower():

@@ -1,4 +1,4 @@
-"""Texts that are, or nearly are, numbers, moments and clocks: what the properties of casts are tried on."""
+"""Texts that are, or almost are, numbers, timestamps and times, for property tests of casts."""
 
 from hypothesis import strategies as st
 

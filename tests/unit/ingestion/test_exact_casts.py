@@ -1,4 +1,4 @@
-"""Any text in any declared type: the value that an independent parser finds, or a fault."""
+"""A text cast to a declared type gives the value of an independent parser, or a fault."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def read(con: duckdb.DuckDBPyConnection, cells: list[str], data_type: str, zone: str | None) -> list[Any]:
-    """The value or ``BAD`` of each cell; all of them lie in one chunk, as the cells of a file do."""
+    """The value or ``BAD`` of each cell; all cells are in one chunk, as those of a file are."""
     cast = from_text("v", data_type, Zone(zone))
     value = cast.value
     if data_type == "timestamp_ns":
@@ -70,7 +70,7 @@ def test_an_exponent_makes_no_decimal_longer_than_its_width(con: duckdb.DuckDBPy
 @pytest.mark.parametrize("zone", ZONES)
 @settings(max_examples=12, deadline=None)
 @given(st.lists(moments, min_size=30, max_size=30), st.lists(clocks, min_size=10, max_size=10))
-def test_moments_are_read_each_by_itself(
+def test_timestamps_are_read_independently_of_other_cells(
     con: duckdb.DuckDBPyConnection, zone: str | None, cells: list[str], times: list[str]
 ) -> None:
     for data_type in MOMENTS:
@@ -94,7 +94,7 @@ _texts = st.text(max_size=6) | st.sampled_from(["it's", 'a"b\\n', "1.10", "1e2"]
 
 
 def values(shape: Any) -> st.SearchStrategy[Any]:
-    """JSON-like values that fit a shape more or less."""
+    """JSON-like values that fit a shape, or almost do."""
     if isinstance(shape, list):
         return st.none() | st.lists(values(shape[0]), max_size=3)
     if isinstance(shape, dict):
