@@ -10,6 +10,7 @@ from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
     LAYERS,
     RESERVED_NAMES,
+    RESERVED_PREFIX,
     Declarations,
     DeclaredColumn,
     Exposure,
@@ -79,6 +80,8 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
         name, place = column.name, f"{file}: {key}.columns.{column.name}"
         if folded(name) in RESERVED_NAMES:
             yield f"{place}: found a reserved name, expected none of {', '.join(RESERVED_NAMES)}"
+        if folded(name).startswith(RESERVED_PREFIX):
+            yield f"{place}: found a reserved name, expected one that does not begin with {RESERVED_PREFIX}"
         if folded(name) in before:
             other = before[folded(name)]
             yield f"{place}: found another column {other!r}, expected names that differ by more than case"

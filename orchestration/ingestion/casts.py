@@ -9,11 +9,14 @@ nested types, rows, files, what becomes of a fault.
 from dataclasses import dataclass
 
 from orchestration.declarations import decimal_shape
-from orchestration.sql import literal
+from orchestration.sql import identifier, literal
 
-SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
-_HUGE = frozenset({"hugeint", "uhugeint"})
-INTEGERS = SMALL | _HUGE | {"bigint", "ubigint"}
+CELL_NAME = "_gw_cell"
+CELL = identifier(CELL_NAME)
+"""The cell in the casts of a reading, whatever its column is called."""
+INTEGERS = frozenset(
+    f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint")
+)
 NAIVE = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
 
 # A year of two digits has no century, and may be no year at all: 01/02/24.
@@ -89,9 +92,6 @@ def _exact_number(cell: str, declared: str) -> Cast:
         f"case when {cell} is null or {value}::varchar = {cell} then false "
         f"else {value} is null or {inexact} end"
     )
-    if declared in _HUGE:
-        # Parquet has no integer of this size: the lakehouse stores it as a double.
-        bad = f"({bad} or {value} is distinct from try_cast({value}::double as {declared}))"
     return Cast(value, bad, declared)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 from orchestration.declarations import RESERVED_NAMES, DeclaredColumn, Ingest, Table, TypeTree, canonical
-from orchestration.ingestion.casts import Cast, Zone
+from orchestration.ingestion.casts import CELL_NAME, Cast, Zone
 from orchestration.ingestion.faults import IngestFault, hint, shown
 from orchestration.ingestion.nested_casts import MOST_DIGITS, from_text, from_typed, too_wide_decimal
 from orchestration.sql import folded
@@ -147,16 +147,16 @@ def casts(
         IngestFault: A column was delivered with another type than declared.
     """
     if types is None:
-        return {c.name: from_text(c.name, c.data_type, zone(table, c.name)) for c in table.columns} | {
-            name: from_text(name, "varchar") for name in new
+        return {c.name: from_text(CELL_NAME, c.data_type, zone(table, c.name)) for c in table.columns} | {
+            name: from_text(CELL_NAME, "varchar") for name in new
         }
     found: dict[str, Cast] = {}
     for column in table.columns:
         at = zone(table, column.name)
         if column.name in texts:
-            found[column.name] = from_text(column.name, column.data_type, at)
+            found[column.name] = from_text(CELL_NAME, column.data_type, at)
             continue
-        cast = from_typed(column.name, types[column.name], column.data_type, at)
+        cast = from_typed(CELL_NAME, types[column.name], column.data_type, at)
         if cast is None:
             raise IngestFault(
                 f"{place}, column {column.name!r}",
@@ -167,6 +167,6 @@ def casts(
     for name in new:
         if (wide := too_wide_decimal(types[name])) is not None:
             raise IngestFault(f"{place}, column {name!r}", f"type {wide}", f"at most {MOST_DIGITS} digits")
-        text = from_text(name, "varchar")
+        text = from_text(CELL_NAME, "varchar")
         found[name] = Cast(f"{text.value}::varchar", "false", "varchar")
     return found

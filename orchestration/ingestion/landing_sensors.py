@@ -107,7 +107,7 @@ def event_days(table: Table, item: Item, place: Place, settings: Settings) -> se
             reading = READERS[ingest.format](con, table, path, item.label, item.parts)
             rows = con.execute(
                 f"select distinct {event.day} from ({reading.rows('rejecting')}) "
-                f"where not _skip and not {bad_row(table)}"
+                f"where not _gw_skip and not {bad_row(table)}"
             ).fetchall()
     return {row[0] for row in rows}
 

@@ -75,7 +75,7 @@ Scalar = Callable[[str, str, str], "Cast | None"]
 
 
 def _list(items: str, element: Callable[[str], "Cast | None"], depth: int, declared: str) -> Cast | None:
-    name = f"x{depth}"
+    name = f"_gw_x{depth}"
     cast = element(name)
     if cast is None:
         return None
@@ -100,7 +100,7 @@ def _typed(
         (_, inner), (_, wanted) = found.parts[0], declared.parts[0]
         return _list(cell, lambda x: _typed(x, inner, wanted, scalar, depth + 1), depth, declared.name)
     if found.kind == "map":
-        name = f"x{depth}"
+        name = f"_gw_x{depth}"
         casts = [
             _typed(f"{name}.{part}", a, b, scalar, depth + 1)
             for (part, a), (_, b) in zip(found.parts, declared.parts, strict=True)
@@ -158,17 +158,12 @@ def _typed_scalar(cell: str, found: str, declared: str, zone: Zone) -> Cast | No
     value = f"try_cast({cell} as {declared})"
     back = f"try_cast({value} as {found})"
     unlike = f"{back} is distinct from {cell}"
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"({unlike} or {value} is distinct from try_cast({value}::double as {declared}))"
     if declared == "double" and found in INTEGERS:
         unlike = "false"
     return Cast(value, f"({cell} is not null and ({value} is null or {unlike}))", declared)
 
 
 def _declared_as_found(cell: str, declared: str, zone: Zone) -> Cast:
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"{cell} is distinct from try_cast({cell}::double as {declared})"
-        return Cast(cell, f"({unlike})", f"{declared} that a double holds exactly")
     if declared == "timetz":
         return Cast(cell, f"coalesce(date_part('timezone', {cell}) <> 0, false)", "timetz with offset +00")
     if declared in NAIVE and zone.is_event_time and zone.name not in {None, "UTC"}:
@@ -203,7 +198,7 @@ def from_typed(column: str, found: TypeTree | str, declared: str, zone: Zone = U
 
 def _json(cell: str, declared: TypeTree, zone: Zone, depth: int = 0) -> Cast:
     """A JSON value, numbers as ``literal_numbers`` writes them."""
-    name, kind = f"x{depth}", f"coalesce(json_type({cell}), 'NULL')"
+    name, kind = f"_gw_x{depth}", f"coalesce(json_type({cell}), 'NULL')"
     if declared.kind == "scalar":
         text = f"json_extract_string({cell}, '$')"
         return text_cast(f"({number_text(text)})", declared.name, zone)

@@ -111,7 +111,7 @@ def beyond_range(
         prefix: What the names of the tables begin with.
 
     Returns:
-        By column the table, with ``row`` (from 0) and ``text`` of each row; nothing for other columns.
+        By column its table: ``_gw_row`` (from 0) and ``_gw_text`` of each row.
 
     Raises:
         IngestFault: There is such a value inside a nested column.
@@ -137,12 +137,12 @@ def beyond_range(
             con.register(
                 f"{name}_rows",
                 pa.table(
-                    {"row": pa.array(range(len(numbers)), pa.int64()), "n": numbers, "is_beyond": beyond}
+                    {"_gw_row": pa.array(range(len(numbers)), pa.int64()), "n": numbers, "is_beyond": beyond}
                 ),
             )
             con.execute(
-                f"create or replace temp table {identifier(name)} as select row, case when is_beyond "
-                f"then n || ' {limits.unit}' else {limits.text} end as text from {name}_rows"
+                f"create or replace temp table {identifier(name)} as select _gw_row, case when is_beyond "
+                f"then n || ' {limits.unit}' else {limits.text} end as _gw_text from {name}_rows"
             )
             con.unregister(f"{name}_rows")
             tables[column] = name

@@ -102,7 +102,7 @@ def lost_nanoseconds(path: Path, column: str, label: str) -> pa.Table | None:
                 rows += [start + n for n in lost.to_pylist()]
                 texts += values.take(lost).cast(pa.string()).to_pylist()
             start += len(values)
-    return pa.table({"row": rows, "text": texts}) if rows else None
+    return pa.table({"_gw_row": rows, "_gw_text": texts}) if rows else None
 
 
 def _is_lost(values: pa.Array) -> pa.Array:

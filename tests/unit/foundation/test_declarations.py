@@ -290,3 +290,11 @@ def test_an_encoding_that_python_lacks_is_refused():
     changed = source()
     changed["config"]["meta"]["ingest"]["encoding"] = "rot13"
     assert "encoding 'rot13' is no encoding of text that Python has" in the_fault(sources=[changed])
+
+
+@pytest.mark.parametrize("name", ["rowid", "_Run_Id", "_gw_n", "_GW_anything"])
+def test_names_that_landing_needs_are_refused(name):
+    declared = source()
+    declared["columns"][name] = column(name, "varchar")
+    fault = the_fault(sources=[declared])
+    assert f"sources.raw.orders.columns.{name}: found a reserved name, expected" in fault

@@ -43,6 +43,15 @@ def is_same(found: Any, value: Any) -> bool:
     return bool(found == value) or (found != found and value != value)
 
 
+def is_alike(found: Any, value: Any) -> bool:
+    """The same, part by part: a NaN equals a NaN, and a time equals itself whatever names its zone."""
+    if isinstance(value, dict) and isinstance(found, dict):
+        return found.keys() == value.keys() and all(is_alike(found[key], value[key]) for key in value)
+    if isinstance(value, list) and isinstance(found, list):
+        return len(found) == len(value) and all(map(is_alike, found, value))
+    return is_same(found, value) or str(found) == str(value)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(numbers, min_size=30, max_size=30))
 def test_numbers_are_exact_or_faults(con: duckdb.DuckDBPyConnection, cells: list[str]) -> None:
@@ -108,9 +117,7 @@ def test_nested_values_follow_the_rule_of_their_parts(
     wanted = nested(value, SHAPES[data_type])
     # U+0001 marks the text of numbers: a value that holds it is never cut, and goes to quarantine.
     assert (found is BAD) == (wanted is BAD or "\\u0001" in json.dumps(value)), value
-    if found is BAD:
-        return
-    assert repr(found) == repr(wanted) or str(found) == str(wanted) or found == wanted
+    assert found is BAD or is_alike(found, wanted)
 
 
 @pytest.mark.parametrize("number", ["12345678901234567.89", "1.10", "1e2", "-0", "9007199254740993.0"])
