@@ -80,5 +80,5 @@ def run(place: Path, *, repeats: int) -> list[Row]:
         text, slower = f"{rows / ours:,.0f} rows/s", f"{rows / faulty:,.0f} rows/s"
         other = f"{rows / bare:,.0f} rows/s: bare read_csv into a table"
         found.append(Row(f"land {rows:,} rows, {name}", text, other, ours / bare, None))
-        found.append(Row("1% of them unreadable", slower, f"{text}: none", faulty / ours, BAD_LIMIT))
+        found.append(Row("1% of rows unreadable", slower, f"{text}: none", faulty / ours, BAD_LIMIT))
     return found

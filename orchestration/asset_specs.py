@@ -18,7 +18,7 @@ SUMMARY = "summary"
 """Metadata of a materialization: what it says in a line."""
 
 WITHHELD = "withheld"
-"""Metadata of a result or a materialization: what was not published for want of checks, in a sentence."""
+"""Metadata of a result or a materialization: what was not published because checks did not pass."""
 
 KINDS: Mapping[str, frozenset[str]] = {
     "raw": frozenset({"duckdb", "parquet"}),
@@ -34,7 +34,7 @@ def asset_key(table: Table) -> dg.AssetKey:
 
 
 def asset_partitions(declarations: Declarations) -> dict[dg.AssetKey, Partition]:
-    """How each declared table that is partitioned is."""
+    """The partitions of each partitioned table, by asset."""
     found = {asset_key(t): declarations.partition(name) for name, t in declarations.tables.items()}
     return {key: partition for key, partition in found.items() if partition is not None}
 

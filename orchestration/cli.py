@@ -38,7 +38,7 @@ main.add_command(models)
     "--select", metavar="SELECTION", help="Assets to run, as in the UI's search: key:raw/* or group:staged."
 )
 @click.option("--force", is_flag=True, help="Run even when nothing has changed since the last run.")
-@click.option("--full-refresh", is_flag=True, help="Build the tables of dbt models again from nothing.")
+@click.option("--full-refresh", is_flag=True, help="Rebuild the tables of dbt models from scratch.")
 def run(
     partition: str | None,
     first: str | None,
@@ -54,7 +54,7 @@ def run(
         raise click.UsageError("--partition and --from/--to exclude each other")
     if full_refresh and (partition or first or last):
         raise click.UsageError(
-            "--full-refresh and --partition/--from/--to exclude each other: other partitions would be lost"
+            "--full-refresh cannot be used with --partition, --from or --to: other partitions would be lost"
         )
     # A run makes millions of objects that stay and next to no cycles: to look for some costs it a seventh.
     gc.set_threshold(200_000, 50, 100)

@@ -45,7 +45,7 @@ class UsageFault(ValueError):
 class Outcome:
     """How a run went: its id, whether everything in it succeeded, and the table at its end.
 
-    ``withheld`` is what it did not publish for want of checks.
+    ``withheld`` names what it did not publish because checks did not pass.
     """
 
     run_id: str
@@ -177,7 +177,7 @@ def run_graph(
 
 
 def _skipped(graph: BaseAssetGraph[Any], progress: Progress) -> Iterator[str]:
-    """The checks on what the run built that it did not evaluate, an asset a line."""
+    """The checks on built assets that the run did not evaluate, one line per asset."""
     missing = graph.asset_check_keys - progress.evaluated
     for key in sorted(key for key, line in progress.assets.items() if line.is_built):
         names = sorted(check.name for check in missing if check.asset_key == key)

@@ -1,4 +1,4 @@
-"""The checks that a model depends on, for commands that publish without a run."""
+"""Checks that a model depends on, for commands that publish without a run."""
 
 from dataclasses import replace
 

@@ -1,7 +1,7 @@
-"""What defines a model: hashes of its feature SQL, contracts and declarations, and versions of its training.
+"""A model's definition: hashes of feature SQL, contracts and declarations, and versions of training steps.
 
-What belongs here: one value a part, so that it can be told which one changed. What does not: what follows
-from a change (``automation.retraining``).
+What belongs here: one value per part, so that a change can be attributed. What does not: the consequences of
+a change (``automation.retraining``).
 """
 
 import ast
@@ -40,10 +40,10 @@ def model_definition(project: Project, spec: ModelSpec) -> dict[str, str]:
 def comparable_definition(
     project: Project, spec: ModelSpec, recorded: Mapping[str, str] | None
 ) -> dict[str, str]:
-    """The definition in the form of a recorded one.
+    """The definition in the form of a recorded one, so that the two can be compared.
 
-    Models of releases that hashed source text have ``training_code``: to these, texts are compared as they
-    were then, and the platform's own code counts as unchanged, so that an upgrade alone trains nothing.
+    Models of releases that hashed source text have ``training_code``. For these, texts are hashed as they
+    were then, and the platform's own code counts as unchanged, so that an upgrade alone retrains nothing.
     """
     if recorded is None or "training_code" not in recorded:
         return model_definition(project, spec)
@@ -62,7 +62,7 @@ def comparable_definition(
 
 
 def training_versions(algorithm: str) -> str:
-    """The version of each step that a model of an algorithm is trained by."""
+    """The version of each step that trains a model of an algorithm."""
     # These import NumPy and Arrow, for which loading definitions does not wait.
     from orchestration.learning import calibration, encoding, profile, splitting, training  # noqa: PLC0415
     from orchestration.learning.algorithms import ALGORITHMS  # noqa: PLC0415
@@ -83,7 +83,7 @@ def _tables(project: Project, spec: ModelSpec) -> list[Table]:
 
 
 def _code(project: Project, tables: Iterable[Table]) -> list[Any]:
-    """The code of each model, the macros of the project that it reaches, the variables that these name."""
+    """The code of each model, the project macros that it reaches, and the variables that these name."""
     manifest = project.manifest
     nodes, macros = manifest["nodes"], dict[str, str]()
     found: list[Any] = []
@@ -98,7 +98,7 @@ def _code(project: Project, tables: Iterable[Table]) -> list[Any]:
         code: Any = sql_tokens(text)
         if node.get("language") == "python":
             code = ast.dump(ast.parse(text))
-        elif not text:  # A seed is its data.
+        elif not text:  # The definition of a seed is its data.
             code = node.get("checksum", {}).get("checksum")
         found.append([table.unique_id, code, json.dumps(config, sort_keys=True, default=str)])
         _add_macros(manifest, node, node.get("package_name"), macros)
@@ -129,7 +129,7 @@ def _contracts(project: Project, tables: Iterable[Table]) -> list[Path]:
 
 
 def _declared(project: Project, spec: ModelSpec, tables: Iterable[Table]) -> list[Any]:
-    """What YAML declares of the model and of what its rows are joined from; defaults may be left out."""
+    """The YAML of the model and of the tables that its rows come from; explicit defaults do not count."""
     views = {t.name: t.meta.feature_view for t in tables if t.meta.feature_view is not None}
     delays = {t.name: t.meta.ingest.publication_delay.total_seconds() for t in tables if t.meta.ingest}
     parts = [
@@ -146,7 +146,7 @@ def _declared(project: Project, spec: ModelSpec, tables: Iterable[Table]) -> lis
 
 
 def _meaning(value: Any, key: object = None) -> Any:
-    """A declaration with SQL as its tokens."""
+    """A declaration with each SQL text replaced by its tokens."""
     if isinstance(value, dict):
         return {str(k): _meaning(v, k) for k, v in value.items()}
     if isinstance(value, list):

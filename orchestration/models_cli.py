@@ -61,10 +61,12 @@ def compare_models(model: str, one: str, other: str) -> None:
 @click.argument("version")
 @click.option("--reason", required=True, help="Why; it is kept.")
 @click.option(
-    "--ignore-failed-checks", is_flag=True, help="Even if input checks do not hold; the registry keeps which."
+    "--ignore-failed-checks",
+    is_flag=True,
+    help="Promote even if input checks do not hold; the registry records them.",
 )
 def promote_model(model: str, version: str, reason: str, ignore_failed_checks: bool) -> None:
-    """Let VERSION serve from now on, whatever the gate says, if the input checks hold."""
+    """Make VERSION the champion, whatever the gate says, if the input checks hold."""
     with _told() as command:
         command.promote_command(Settings(), model, version, reason, ignore_failed_checks=ignore_failed_checks)
 

@@ -136,7 +136,7 @@ def _differing(one: dict[str, object], other: dict[str, object]) -> list[tuple[s
 def promote_command(
     settings: Settings, model: str, version: str, reason: str, *, ignore_failed_checks: bool = False
 ) -> None:
-    """Make a version champion by hand: the gate is not asked, and the event says so.
+    """Make a version champion by hand: the gate is skipped, and the event says so.
 
     Raises:
         RegistryError: A blocking check that the model depends on does not hold, and that is not ignored.
@@ -147,7 +147,7 @@ def promote_command(
     faults = not_holding(input_verdicts(settings, model))
     if faults and not ignore_failed_checks:
         raise RegistryError(
-            f"{model}: found input checks that do not hold: {faults}; expected all passed, or "
+            f"{model}: found input checks that do not hold: {faults}; expected all to pass, or "
             "--ignore-failed-checks"
         )
     evidence = {"gate": "not asked: promoted by hand", **({"ignored_checks": faults} if faults else {})}

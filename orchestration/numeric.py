@@ -1,4 +1,4 @@
-"""Arrow tables for libraries that take plain numbers.
+"""Conversion of Arrow tables for libraries that accept only plain numbers.
 
 What belongs here: decimals and booleans as doubles. What does not: texts as categories, which a model learns
 (``learning.encoding``).
@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 
 def as_numeric(table: pa.Table) -> pa.Table:
-    """The table with each decimal and boolean column as doubles: pandas then has numbers, NaN where null."""
+    """Convert each decimal and boolean column to doubles, so that pandas has numbers, with NaN for null."""
     for place, field in enumerate(table.schema):
         values = table.column(place)
         if pa.types.is_boolean(field.type):

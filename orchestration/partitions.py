@@ -51,7 +51,7 @@ def day_window(partition: Partition, day: date) -> Window:
 
 
 def newest_day(partition: Partition, clock: Clock) -> date:
-    """The newest declared day that is over on the platform's clock; before ``start`` when none is."""
+    """The newest declared day that has ended on the platform's clock; before ``start`` if none has."""
     over = clock.now().astimezone(partition.tz).date() - timedelta(days=1)
     return over if partition.end is None else min(over, partition.end - timedelta(days=1))
 

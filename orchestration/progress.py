@@ -194,7 +194,7 @@ class Progress:
         self._print(f"  {event.step_key} failed: {text}", "red")
 
     def why_failed(self) -> list[str]:
-        """A line each for what failed the run; an error that was printed when it came is only named."""
+        """One line for each cause of the failure; an error that is already printed is only named."""
         steps = [f"{step} failed: its error is printed above" for step in self._failed_steps]
         return [*(f"blocked by {name}" for name in self.blocked), *(steps or self.errors)]
 

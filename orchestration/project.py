@@ -53,7 +53,7 @@ def read_project(settings: Settings) -> Project:
 
 
 def _check_clock(declarations: Declarations, clock: Clock) -> None:
-    """Refuse a replay clock that stands before the data: partitioned assets would have no partition, ever.
+    """Refuse a replay clock set before the data: partitioned assets would never have a partition.
 
     Raises:
         DeclarationError: A source's partitions start after the clock.
@@ -62,10 +62,10 @@ def _check_clock(declarations: Declarations, clock: Clock) -> None:
         return
     faults = [
         f"{table.file}: sources.{table.schema}.{table.name}.config.meta.ingest.partition.start: "
-        f"found {partition.start}, expected a day that is over on the replay clock, which stands at "
+        f"found {partition.start}, expected a day that has ended on the replay clock, which is set to "
         f"{clock.now():%Y-%m-%d %H:%M} UTC: "
-        "set GROUNDWORK_CLOCK=wall, or in dbt_project.yml vars.groundwork.clock to {mode: wall} or to an "
-        "instant after the data"
+        "set GROUNDWORK_CLOCK=wall, or set vars.groundwork.clock in dbt_project.yml to {mode: wall} or to an "
+        "instant after that day"
         for table in declarations.sources
         if (partition := table.ingest.partition) is not None
         and newest_day(partition, clock) < partition.start

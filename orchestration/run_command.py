@@ -44,11 +44,11 @@ def run_command(
         last: Last partition; the newest that is over when None.
         select: Assets, as Dagster's selection syntax; all when None.
         force: Run in any case.
-        full_refresh: Build the tables of dbt models again from nothing; implies ``force``.
+        full_refresh: Rebuild the tables of dbt models from scratch; implies ``force``.
 
     Returns:
-        The exit code: 0 when the run succeeded, no blocking check failed, and no promotion was withheld for
-        want of checks.
+        The exit code: 0 when the run succeeded, no blocking check failed, and no promotion was withheld
+        because checks did not pass.
 
     Raises:
         UsageFault: There is no such partition or asset.
@@ -59,7 +59,7 @@ def run_command(
         project = read_project(settings)
         span = requested_span(project, first, last)
         if span is None and project_partition(project.declarations) is not None:
-            words = "no partition is over yet: only assets without partitions are run"
+            words = "no partition has ended yet: only assets without partitions run"
             console.print(words, style="yellow")
         fingerprint = _fingerprint(project, span, select)
         note = None if force or full_refresh or fingerprint is None else _up_to_date(settings, fingerprint)

@@ -1,4 +1,4 @@
-"""Keys of runs that sensors request: one request starts one run, and can be made again once that is over."""
+"""Run keys of sensors: a request starts one run, and can be repeated once that run has ended."""
 
 from dataclasses import dataclass
 
@@ -6,27 +6,27 @@ import dagster as dg
 from dagster._core.storage.tags import RUN_KEY_TAG, SENSOR_NAME_TAG
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 60.0, 3600.0
-"""Seconds between two runs for the same request; the pause doubles with each run."""
+"""Seconds between the end of a run and the next run of the same request; the pause doubles each time."""
 
 
 @dataclass(frozen=True)
 class RunKey:
-    """The key of a request; ``wait_seconds`` is how long to wait before it is made again."""
+    """The key of a request; ``wait_seconds`` is how long to wait before requesting it."""
 
     key: str
     wait_seconds: float = 0
 
 
 def run_key(instance: dg.DagsterInstance, sensor: str, request: str, now: float) -> RunKey:
-    """The key under which a request is made: Dagster skips a key that any run has had, failed ones too.
+    """The run key of a request. Dagster skips a key that any run has had, including a failed run.
 
-    While a run of the request has not ended, the key is that run's, so that a tick which is evaluated twice
-    starts one run. After that it is a new one: what is requested again is needed again.
+    Until a run of the request has ended, the key is that of the run, so that a tick that is evaluated twice
+    starts one run. After that the key is a new one: a repeated request is still needed.
 
     Args:
-        instance: It knows the runs.
+        instance: Where runs are recorded.
         sensor: The sensor's name.
-        request: What identifies the request.
+        request: A text that identifies the request.
         now: The wall clock, in seconds since 1970.
     """
     attempt, ended = 0, 0.0

@@ -32,5 +32,5 @@ def listing(values: Iterable[str]) -> str:
 
 
 def folded(name: str) -> str:
-    """A name as DuckDB compares it: without the case of ASCII letters."""
+    """A name as DuckDB compares it: ASCII letters in lower case."""
     return name.translate(_LOWER)

@@ -1,6 +1,6 @@
-"""SQL with Jinja as the tokens that dbt and DuckDB read: comments and layout do not count.
+"""Tokens of SQL with Jinja, without comments and layout.
 
-What belongs here: telling whether two texts are the same code. What does not: running or formatting SQL.
+What belongs here: comparing two texts as code. What does not: running or formatting SQL.
 """
 
 import re
@@ -29,7 +29,7 @@ _APART = {"(", ")", ",", ";"}
 
 @lru_cache(maxsize=1024)
 def sql_tokens(text: str) -> tuple[str, ...]:
-    """The tokens of a text; a space counts only next to Jinja, which may join what it stands between."""
+    """The tokens of a text; a space counts only next to Jinja, whose output may join the tokens around it."""
     text = _JINJA_PARTS.sub(lambda found: found[1] or "", text)
     tokens: list[str] = []
     space = False
@@ -52,5 +52,5 @@ def sql_tokens(text: str) -> tuple[str, ...]:
 
 
 def _may_join(one: str, other: str) -> bool:
-    """Whether two tokens could be one without the space between them: Jinja gives any text."""
+    """Whether two tokens could become one without the space between them: Jinja can give any text."""
     return any(token.startswith(("{{", "{%")) for token in (one, other)) and not {one, other} & _APART

@@ -27,9 +27,9 @@ Condition = dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]
 
 
 def inputs_hold(checks: GraphChecks) -> Condition:
-    """True where every blocking check on every input holds, or the input is requested on this tick.
+    """True if every blocking check on every input holds, or the input is requested on this tick.
 
-    What is requested together runs together: there a failed check stops what is downstream.
+    Assets requested together run together, and in that run a failed check stops the downstream assets.
     """
     holds = BlockingChecksHold(checks) | dg.AutomationCondition.will_be_requested()
     return dg.AutomationCondition.all_deps_match(holds).with_label("inputs_hold")
@@ -126,5 +126,5 @@ def build_automation_sensor(settings: Settings) -> dg.AutomationConditionSensorD
             use_user_code_server=True,  # the daemon cannot evaluate a condition of our own
             minimum_interval_seconds=settings.sensor_interval(30),
             default_status=sensor_status(settings.environment, "automation"),
-            description="Requests what lies downstream of data that changed and passed its blocking checks.",
+            description="Requests assets downstream of data that changed and passed its blocking checks.",
         )

@@ -181,7 +181,7 @@ def _what(item: Broken) -> str:
 def failing_checks(
     instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey], threshold: int
 ) -> list[Failure]:
-    """Checks whose last ``threshold`` results all failed with severity ERROR, or could not be evaluated."""
+    """Checks whose last ``threshold`` results all failed with severity ERROR or could not be evaluated."""
     history = CheckHistory(instance)
     failing = [
         key for key, results in history.last_results(keys).items() if results and _is_error(results[0])

@@ -44,7 +44,7 @@ def freshness_policy(warn_after: timedelta, fail_after: timedelta | None) -> dg.
 
 
 def _instant(table: Table, column: str) -> str:
-    """A column as an instant: what a source delivers without a zone is local to the declared one."""
+    """SQL of a column as an instant: a source's zone-less value is local to the declared zone."""
     declared = table.column(column)
     kind = "timestamptz" if declared is None else canonical(declared.data_type)
     zone = "UTC"
@@ -75,7 +75,7 @@ def measure(con: duckdb.DuckDBPyConnection, table: Table, column: str, now: date
 
 
 def judge(table: Table, limits: Freshness, found: Measurement, clock: Clock) -> dg.AssetCheckResult:
-    """The check's result: WARN past ``warn_after``, ERROR past ``fail_after``, the worse without rows."""
+    """The result: WARN past ``warn_after``, ERROR past ``fail_after``, the worse if there are no rows."""
     fail_after = "never" if limits.fail_after is None else in_words(limits.fail_after)
     metadata: dict[str, dg.MetadataValue] = {
         "clock": dg.MetadataValue.text(clock.mode),

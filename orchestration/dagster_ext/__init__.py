@@ -1,4 +1,4 @@
-"""What Dagster lacks: one answer to whether a check holds."""
+"""Extensions of Dagster: the check history, which decides whether a check holds."""
 
 from orchestration.dagster_ext.check_gate import GraphChecks
 from orchestration.dagster_ext.check_history import CheckHistory

@@ -1,4 +1,4 @@
-"""An automation condition that asks the check history."""
+"""An automation condition on the check history."""
 
 import weakref
 
@@ -9,10 +9,10 @@ from orchestration.dagster_ext.check_gate import GraphChecks
 
 
 class BlockingChecksHold(dg.AutomationCondition[dg.AssetKey]):
-    """True for an asset whose blocking checks hold for the data that is there now.
+    """True for an asset whose blocking checks hold for its current data.
 
-    Dagster's own condition goes by the newest record of each check: a run that was killed before a check
-    keeps it false for data that the run never built, and a result counts for what was built after it.
+    Dagster's own condition uses the newest record of each check: a run that was killed before a check keeps
+    it false for data that the run never built, and a result counts for data that was built after it.
 
     Args:
         checks: The checks of the graph.
@@ -29,7 +29,7 @@ class BlockingChecksHold(dg.AutomationCondition[dg.AssetKey]):
         return "blocking_checks_hold"
 
     def evaluate(self, context: dg.AutomationContext[dg.AssetKey]) -> dg.AutomationResult[dg.AssetKey]:
-        """All candidates, or none; each asset is looked up once in an evaluation of the graph."""
+        """All candidates or none; each asset is looked up once per evaluation of the graph."""
         view, key = context.asset_graph_view, context.key
         answers = self._answers.setdefault(view, {})
         if key not in answers:

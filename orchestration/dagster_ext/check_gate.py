@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class GraphChecks:
-    """The checks of a graph by asset, and how assets are partitioned whose checks test the window of a run.
+    """The checks of a graph by asset, and the partitions of assets whose checks test the window of a run.
 
     Args:
-        partitions: By asset.
+        partitions: The declared partition of each such asset.
         wait_seconds: How long a step that publishes waits for a check that another run is about to evaluate.
     """
 
@@ -30,7 +30,7 @@ class GraphChecks:
         self._specs: dict[dg.AssetCheckKey, dg.AssetCheckSpec] = {}
 
     def add(self, specs: Iterable[dg.AssetCheckSpec]) -> None:
-        """Take in checks of the graph."""
+        """Add checks of the graph."""
         self._specs.update({spec.key: spec for spec in specs})
 
     def blocking(self, assets: Collection[dg.AssetKey]) -> list[dg.AssetCheckKey]:
@@ -43,13 +43,13 @@ class GraphChecks:
         return [spec for spec in self._specs.values() if spec.asset_key == asset]
 
     def history(self, instance: dg.DagsterInstance, run_id: str = "") -> CheckHistory:
-        """The checks as they stand now."""
+        """The check history as of now; a check that the run ``run_id`` has planned is not waited for."""
         return CheckHistory(instance, self.partitions, run_id)
 
     def not_holding(
         self, instance: dg.DagsterInstance, assets: Collection[dg.AssetKey], run_id: str = ""
     ) -> list[CheckState]:
-        """The blocking checks of assets that do not hold for the data that is there now."""
+        """The blocking checks of assets that do not hold for the current data."""
         states = self.history(instance, run_id).states(self.blocking(assets))
         return [state for state in states.values() if not state.holds]
 
@@ -71,7 +71,7 @@ class GraphChecks:
         faults = [s for s in states if not s.is_unknown and s.status is not CheckStatus.PENDING]
         if not faults:
             return
-        text = f"found inputs whose blocking checks do not hold, expected all passed:{_lines(faults)}"
+        text = f"found inputs whose blocking checks do not hold, expected all to pass:{_lines(faults)}"
         if is_ignored:
             context.log.warning(f"{text}\nBuilt on them because ignore_failed_checks is set.")
             return
@@ -81,9 +81,9 @@ class GraphChecks:
         )
 
     def pinned(self, context: dg.AssetExecutionContext, pin: Callable[[], T]) -> T:
-        """What ``pin`` gives, as of an instant at which every blocking check on the step's inputs held.
+        """The result of ``pin``, taken while every blocking check on the step's inputs held.
 
-        What was built while ``pin`` worked may not be what the checks tested: then it starts over.
+        It starts over if an input is materialized while ``pin`` works: the checks may be of other data.
 
         Args:
             context: The step's.
@@ -107,21 +107,22 @@ class GraphChecks:
             time.sleep(_POLL_SECONDS)
 
     def _newest(self, instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> list[int]:
-        """Ids of the newest materializations."""
+        """The id of the newest materialization of each asset."""
         history = self.history(instance)
         return [history.newest_materialization(asset) for asset in sorted(assets)]
 
 
 def refusal(faults: Collection[CheckState]) -> str:
-    """Why something is not published, for a person."""
+    """The message that says why nothing is published."""
     return (
-        f"nothing is published: found {counted(faults)} on the data, expected all blocking checks passed:"
+        f"nothing is published: found blocking checks that do not hold ({counted(faults)}), "
+        "expected all to pass:"
         f"{_lines(faults)}\nFix the data and rerun the checks."
     )
 
 
 def counted(faults: Iterable[CheckState]) -> str:
-    """How many checks failed, and how many were not evaluated: ``1 failed, 2 not evaluated``."""
+    """The number of checks that failed and that were not evaluated: ``1 failed, 2 not evaluated``."""
     failed = missing = 0
     for fault in faults:
         failed += fault.status is CheckStatus.FAILED

@@ -1,9 +1,9 @@
-"""Whether a check holds for the data that is there now: the one place that reads Dagster's check records.
+"""Whether a check holds for the current data: the only place that reads Dagster's check records.
 
-Dagster goes by the newest record of a check, whichever partition it is about and whatever was built since.
-Here a check holds once every window of its asset passed after it was last built: a good day does not hide the
-bad one before it, a result does not count for data that was built after it, and a check that a run planned
-without a result counts only where that run built the data.
+Dagster uses the newest record of a check, whichever partition it is about and whatever was built since.
+Here a check holds once every window of its asset has passed after it was last built: a good day does not
+hide a bad day before it, a result does not count for data that was built after it, and a
+check that a run planned but never evaluated counts only for data that this run built.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,12 +41,12 @@ Latest = Mapping[dg.AssetCheckKey, AssetCheckExecutionRecord]
 
 
 class CheckHistory:
-    """The checks of an instance as they stand at one moment; make a new one to look again.
+    """The state of an instance's checks at one moment; create a new object to read it again.
 
     Args:
         instance: Where runs, materializations and results are recorded.
-        partitions: How assets are partitioned whose checks test the window of a run.
-        run_id: The run that asks; what it has planned is not waited for.
+        partitions: The partitions of assets whose checks test the window of a run.
+        run_id: The calling run; checks that it has planned itself are not waited for.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class CheckHistory:
         self._made = Materializations(instance, partitions or {})
 
     def states(self, keys: Iterable[dg.AssetCheckKey]) -> dict[dg.AssetCheckKey, CheckState]:
-        """How each check stands, in the order given."""
+        """The state of each check, in the order given."""
         wanted = list(dict.fromkeys(keys))
         if not wanted:
             return {}
@@ -71,7 +71,7 @@ class CheckHistory:
     def verdicts(self, keys: Iterable[dg.AssetCheckKey]) -> dict[str, bool | None]:
         """Whether each check holds, by ``asset:check``; None for one that was not evaluated.
 
-        A check that a run in progress has yet to evaluate goes by its last result.
+        For a check that a run in progress has yet to evaluate, its last result counts.
         """
         found: dict[str, bool | None] = {}
         for state in self.states(keys).values():
@@ -84,7 +84,7 @@ class CheckHistory:
     def last_results(
         self, keys: Iterable[dg.AssetCheckKey], count: int = 1
     ) -> dict[dg.AssetCheckKey, list[Result]]:
-        """The newest results of each check, the newest first; what is only planned is left out."""
+        """The newest results of each check, newest first, without evaluations that are only planned."""
         wanted = list(dict.fromkeys(keys))
         storage = self._instance.event_log_storage
         newest: Latest = storage.get_latest_asset_check_execution_by_key(wanted) if wanted else {}
@@ -102,7 +102,7 @@ class CheckHistory:
         return found
 
     def results_since(self, key: dg.AssetCheckKey, since: datetime | None) -> Iterator[Result]:
-        """The results of a check after an instant, all of them when None, the newest first."""
+        """The results of a check after an instant (all if None), newest first."""
         for number, record in enumerate(self._records(key)):
             result = Result.of(record)
             is_known = result is not None and since is not None and result.at <= since
@@ -112,7 +112,7 @@ class CheckHistory:
                 yield result
 
     def newest_materialization(self, asset: dg.AssetKey) -> int:
-        """Id of the newest materialization of an asset; 0 when there is none."""
+        """Id of the newest materialization of an asset; 0 if there is none."""
         made = self._made.newest([asset]).get(asset)
         return 0 if made is None else made.id
 
@@ -123,8 +123,8 @@ class CheckHistory:
 
         Args:
             key: The check.
-            until: Id of the newest materialization that counts; all do when None.
-            tested: What the caller is testing itself: what was built there is left out.
+            until: Id of the newest materialization that counts; if None, all count.
+            tested: The window that the caller is testing itself: materializations in it are left out.
         """
         failed: dict[Window, OpenFailure] = {}
         results: list[Result] = []
@@ -180,10 +180,10 @@ class CheckHistory:
         return OpenFailures(still, unsettled, is_pending, results[0] if results else None)
 
     def republish(self, keys: Sequence[dg.AssetCheckKey]) -> None:
-        """Report the open failures again where the newest record of a check, which another run made, passed.
+        """Report the open failures again if the newest record of a check, from another run, passed.
 
-        The newest record is that of the run planned last, which may have ended before a run that was planned
-        earlier failed; Dagster and its UI go by it.
+        The newest record, which Dagster and its UI use, is that of the run planned last; that run may have
+        ended before a run planned earlier failed.
         """
         newest = self._instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
         for key, record in newest.items():
@@ -224,7 +224,7 @@ class CheckHistory:
         return CheckState(key, status, found.settled, failures, made is not None)
 
     def _cut_short(self, key: dg.AssetCheckKey, base: Result | None) -> Iterator[OpenFailure]:
-        """What runs may have written of an asset after its newest result without a record of it.
+        """Windows that a killed or interrupted run may have written without a materialization.
 
         Such a run need not have planned the check.
         """
@@ -246,7 +246,7 @@ class CheckHistory:
     ) -> Iterator[Materialization]:
         """The newest materialization of each window that no result has tested.
 
-        The newest result accounts for all that was built before it began, but for runs in progress.
+        The newest result accounts for everything built before it began, except by runs in progress.
         """
         known = 0 if base is None or base.horizon is None else base.horizon
         newest = {made.window: made for made in self._made.after(asset, known, left_out)}
@@ -266,7 +266,7 @@ class CheckHistory:
                 yield made
 
     def _records(self, key: dg.AssetCheckKey) -> Iterator[AssetCheckExecutionRecord]:
-        """All records of a check, the newest first."""
+        """All records of a check, newest first."""
         storage = self._instance.event_log_storage
         cursor, limit = None, _PAGE
         while True:
@@ -277,7 +277,7 @@ class CheckHistory:
             cursor, limit = page[-1].id, min(4 * limit, 256)
 
     def _reached(self, key: dg.AssetCheckKey) -> Iterator[AssetCheckExecutionRecord]:
-        """Records, the newest first, back to the oldest that the newest result has not taken in.
+        """Records, newest first, back to the oldest that the newest result does not account for.
 
         The rest of the first page follows: results of runs that were planned earlier and tested later.
         """
@@ -294,7 +294,7 @@ class CheckHistory:
     def _as_ended(
         self, key: dg.AssetCheckKey, record: AssetCheckExecutionRecord
     ) -> AssetCheckExecutionRecord:
-        """The record, read once more if its run has ended: it may have had its result just before."""
+        """The record, read again if its run has ended: the result may have been recorded just before."""
         if (
             record.status != _PLANNED
             or record.run_id == self._run_id
@@ -312,7 +312,7 @@ def _keep_newest(found: dict[Window, OpenFailure], failure: OpenFailure) -> None
 
 
 def _is_all(result: Result, made: Materialization | None) -> bool:
-    """Whether a result is all there is to know: nothing open, and nothing built since."""
+    """Whether a result settles the check: it has no open failure, and nothing was built since."""
     if result.window is None or result.open_windows or result.unsettled is not None:
         return False
     if result.window != WHOLE_TABLE and not result.passed_its_window:

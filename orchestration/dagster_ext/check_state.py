@@ -1,4 +1,4 @@
-"""How a check stands, as values: its status, its newest result and the windows that still fail."""
+"""The state of a check: its status, its newest result and the windows that still fail."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ UNSETTLED = "unsettled_from"
 MATERIALIZED_UNTIL = "materialized_until"
 """Metadata of a result: id of the newest materialization that was recorded before the check read."""
 TESTED_WINDOW = "window"
-"""Metadata of a result: the span of instants that it is about."""
+"""Metadata of a result: the window that it tested."""
 EVALUATED = "evaluated"
 """Metadata of a result: false when the check could not be evaluated."""
 
@@ -26,7 +26,7 @@ WHOLE_TABLE = Window(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzin
 
 
 class CheckStatus(StrEnum):
-    """How a check stands for the data that is there now."""
+    """The status of a check for the current data."""
 
     PASSED = "passed"
     WARNED = "warned"
@@ -42,7 +42,7 @@ def covers(window: Window, other: Window) -> bool:
 
 
 def window_text(window: Window) -> str:
-    """A window for a person."""
+    """A window as text for messages."""
     if window == WHOLE_TABLE:
         return "the whole table"
     return f"{window.start.isoformat()} to {window.end.isoformat()}"
@@ -72,8 +72,8 @@ class Materialization:
 class Result:
     """One result of a check.
 
-    ``window`` is None for a result that only repeats what others found; ``horizon`` is the id of the newest
-    materialization that it tested, None where neither the check nor Dagster recorded one.
+    ``window`` is None for a result that only repeats what other results found; ``horizon`` is the id of the
+    newest materialization that it tested, None if neither the check nor Dagster recorded one.
     """
 
     record_id: int
@@ -102,17 +102,17 @@ class Result:
 
     @property
     def warns(self) -> bool:
-        """Whether a failure of it is only a warning."""
+        """Whether its failure counts only as a warning."""
         return self.evaluation.severity != dg.AssetCheckSeverity.ERROR
 
     @property
     def status(self) -> CheckStatus:
-        """How it came out by itself."""
+        """The recorded outcome, failures of other windows included."""
         return evaluation_status(self.evaluation)
 
     @property
     def window(self) -> Window | None:
-        """The window that it is about."""
+        """The window that it tested."""
         text = _plain(self.evaluation, TESTED_WINDOW)
         if text is None:
             return None if OPEN_WINDOWS in self.evaluation.metadata else WHOLE_TABLE
@@ -121,7 +121,7 @@ class Result:
 
     @property
     def open_windows(self) -> dict[Window, OpenFailure]:
-        """The windows that failed as of this result, its own included."""
+        """The windows that fail as of this result, including its own."""
         spans: Any = _plain(self.evaluation, OPEN_WINDOWS) or []
         found = {}
         for start, end, since, *kind in spans:
@@ -132,7 +132,7 @@ class Result:
 
     @property
     def passed_its_window(self) -> bool:
-        """Whether its own window holds, whatever fails elsewhere."""
+        """Whether its own window passed, whatever fails in other windows."""
         if self.status in (CheckStatus.PASSED, CheckStatus.WARNED):
             return True
         carried = self.open_windows
@@ -146,7 +146,7 @@ class Result:
 
     @property
     def horizon(self) -> int | None:
-        """Id of the newest materialization that was there when the check began."""
+        """Id of the newest materialization when the check began."""
         value = _plain(self.evaluation, MATERIALIZED_UNTIL)
         if value is not None:
             return int(str(value))
@@ -155,15 +155,15 @@ class Result:
 
     @property
     def reach(self) -> int:
-        """Id of the oldest record that it has not taken in."""
+        """Id of the oldest record that it does not account for."""
         return self.record_id if self.unsettled is None else min(self.record_id, self.unsettled)
 
     def covers(self, window: Window) -> bool:
-        """Whether it is about a window."""
+        """Whether its window contains another one."""
         return self.window is not None and covers(self.window, window)
 
     def is_later_than(self, other: "Result") -> bool:
-        """Whether it ended later, or tested later data."""
+        """Whether it ended later or tested later data."""
         return self.at > other.at or (self.horizon or 0) > (other.horizon or 0)
 
     def tested(self, made: Materialization) -> bool:
@@ -176,7 +176,7 @@ class Result:
 
 
 def evaluation_status(evaluation: dg.AssetCheckEvaluation) -> CheckStatus:
-    """How a check came out; one that warns by declaration warns when it could not be evaluated, too."""
+    """The status of an evaluation; a check of level WARN only warns if it could not be evaluated."""
     if evaluation.passed:
         return CheckStatus.PASSED
     if evaluation.severity != dg.AssetCheckSeverity.ERROR:
@@ -195,7 +195,7 @@ def _plain(evaluation: dg.AssetCheckEvaluation, name: str) -> Any:
 
 @dataclass(frozen=True)
 class OpenFailures:
-    """Every open failure of a check, and what was not settled when it was looked up."""
+    """Every open failure of a check, and the oldest record that was not settled when it was read."""
 
     by_window: Mapping[Window, OpenFailure]
     unsettled: int | None = None
@@ -203,13 +203,13 @@ class OpenFailures:
     settled: Result | None = None
 
     def outside(self, window: Window | None) -> "OpenFailures":
-        """The same without the windows that a run over ``window`` tests; None tests them all."""
+        """The same without the windows that a run over ``window`` tests; None means all windows."""
         kept = {} if window is None else {w: f for w, f in self.by_window.items() if not covers(window, w)}
         return OpenFailures(kept, self.unsettled, self.is_pending, self.settled)
 
     @property
     def description(self) -> str:
-        """Which windows they are, for a person."""
+        """The windows, as text for messages."""
         failed = _places(f for f in self.by_window.values() if f.evaluated)
         missing = _places(f for f in self.by_window.values() if not f.evaluated)
         parts = [f"{label} {places}" for label, places in
@@ -218,7 +218,7 @@ class OpenFailures:
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """What the next result needs to know."""
+        """Metadata of a result, which the next result reads."""
         spans = [
             (
                 f.window.start.isoformat(),
@@ -233,7 +233,7 @@ class OpenFailures:
 
 
 _LISTED = 10
-"""Windows that a message lists."""
+"""How many windows a message lists."""
 
 
 def _places(failures: Iterable[OpenFailure]) -> str:
@@ -244,9 +244,9 @@ def _places(failures: Iterable[OpenFailure]) -> str:
 
 @dataclass(frozen=True)
 class CheckState:
-    """How a check stands for the data that is there now.
+    """The state of a check for the current data.
 
-    ``settled`` is its newest result; ``was_built`` says whether its asset was ever materialized.
+    ``settled`` is its newest result; ``was_built`` is whether its asset was ever materialized.
     """
 
     key: dg.AssetCheckKey
@@ -257,7 +257,7 @@ class CheckState:
 
     @property
     def holds(self) -> bool:
-        """Whether it passed, or only warned."""
+        """Whether it passed or only warned."""
         return self.status in (CheckStatus.PASSED, CheckStatus.WARNED)
 
     @property
@@ -272,7 +272,7 @@ class CheckState:
 
     @property
     def reason(self) -> str:
-        """Why it does not hold, for a person; empty when it does."""
+        """Why it does not hold, as text for messages; empty if it does."""
         if self.holds:
             return ""
         if self.status is CheckStatus.PENDING:
@@ -290,5 +290,5 @@ class CheckState:
         if not self.open:
             return "not evaluated: no run has evaluated it"
         places = _places(self.open)
-        by = f"; run {runs} built it without a result of the check" if runs else ""
+        by = f"; run {runs} built it and recorded no result of the check" if runs else ""
         return f"not evaluated for {places}{by}"

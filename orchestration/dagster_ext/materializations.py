@@ -1,4 +1,4 @@
-"""The materializations of assets, as windows: each read once."""
+"""The materializations of assets with their windows, each read once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _EVENTS = 1000
 
 @dataclass
 class Materializations:
-    """What an instance recorded of assets, as of when it is first asked."""
+    """The recorded materializations of assets, as of the first call."""
 
     instance: dg.DagsterInstance
     partitions: Mapping[dg.AssetKey, Partition]
@@ -37,9 +37,9 @@ class Materializations:
         return {asset: made for asset in wanted if (made := self._newest[asset]) is not None}
 
     def after(self, asset: dg.AssetKey, known: int, left_out: Window | None) -> Sequence[Materialization]:
-        """Materializations after one.
+        """The materializations after the one with id ``known``.
 
-        The events of a year are read only where a window was built that ``left_out`` does not cover.
+        All events are read only if a window was built that ``left_out`` does not cover.
         """
         newest = self.newest([asset]).get(asset)
         if newest is None or newest.id <= known or left_out == WHOLE_TABLE:
@@ -56,13 +56,13 @@ class Materializations:
         return self.matching(AssetRecordsFilter(asset, after_storage_id=known))
 
     def matching(self, wanted: AssetRecordsFilter) -> list[Materialization]:
-        """Materializations of a filter, the oldest first."""
+        """The materializations that match a filter, oldest first."""
         if wanted not in self._found:
             self._found[wanted] = list(self._fetched(wanted))
         return self._found[wanted]
 
     def _fetched(self, wanted: AssetRecordsFilter) -> Iterator[Materialization]:
-        """Materializations, the oldest first."""
+        """The materializations that match a filter, oldest first, page by page."""
         cursor = None
         while True:
             page = self.instance.fetch_materializations(wanted, limit=_EVENTS, cursor=cursor, ascending=True)

@@ -23,7 +23,7 @@ _RUNNING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def asset_window(partition: Partition | None, first: str | None, last: str | None = None) -> Window:
-    """The window of a partition or a range of them; the whole table without either."""
+    """The window of a partition or of a range of partitions; the whole table if there is none."""
     if partition is None or first is None:
         return WHOLE_TABLE
     start, end = (day_window(partition, date.fromisoformat(day)) for day in (first, last or first))
@@ -39,7 +39,7 @@ def _is_interrupted(event: dg.DagsterEvent) -> bool:
 
 @dataclass
 class RunBuilds:
-    """Runs of an instance, each read once."""
+    """What the runs of an instance built; each run is read once."""
 
     instance: dg.DagsterInstance
     partitions: Mapping[dg.AssetKey, Partition]
@@ -68,9 +68,9 @@ class RunBuilds:
         return any(built == asset for _, built in self._assets(run_id, begun))
 
     def windows(self, run_id: str, asset: dg.AssetKey) -> list[tuple[Window, datetime]]:
-        """What a run that is over built of an asset, and when.
+        """The windows of an asset that a finished run built, and when.
 
-        What a step was building when its process died may have been committed, so it counts.
+        A window that a step was building when its process died may have been committed, so it counts.
         """
         if run_id not in self._built:
             self._built[run_id] = list(self._recorded(run_id))
@@ -78,16 +78,16 @@ class RunBuilds:
         return [*found, *self.cut_short(run_id, asset)]
 
     def cut_short(self, run_id: str, asset: dg.AssetKey) -> list[tuple[Window, datetime]]:
-        """What a step of a run was building of an asset when it was killed or interrupted, and since when.
+        """The windows of an asset whose step was killed or interrupted, and when that step began.
 
-        It may have been committed before its materialization could be recorded.
+        They may have been committed before their materialization was recorded.
         """
         if run_id not in self._cut_short:
             self._cut_short[run_id] = list(self._unrecorded(run_id))
         return [(window, at) for built, window, at in self._cut_short[run_id] if built == asset]
 
     def unsuccessful(self, since: datetime) -> list[str]:
-        """Runs that are in progress, or that failed or were canceled after an instant."""
+        """Ids of runs that are in progress, or that failed or were canceled after an instant."""
         if self._unsuccessful is None or since < self._unsuccessful[0]:
             records = [
                 *self.instance.get_run_records(dg.RunsFilter(statuses=_RUNNING)),
@@ -130,7 +130,7 @@ class RunBuilds:
             yield asset, self._planned_window(run_id, asset), datetime.fromtimestamp(begun[step], UTC)
 
     def _assets(self, run_id: str, steps: Collection[str]) -> Iterator[tuple[str, dg.AssetKey]]:
-        """The assets that steps were to build."""
+        """The assets that steps were meant to build, each with its step."""
         run = self.instance.get_run_by_id(run_id) if steps else None
         if run is None or run.execution_plan_snapshot_id is None:
             return

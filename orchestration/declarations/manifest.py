@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, get_args
 
-from orchestration.declarations.data_types import ALTERED_TYPES, altered_type, canonical
+from orchestration.declarations.data_types import ALTERED_TYPES, altered_type, canonical, unknown_type
 from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
 from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
     LAYERS,
     RESERVED_NAMES,
+    RESERVED_PREFIX,
     Declarations,
     DeclaredColumn,
     Exposure,
@@ -73,20 +74,28 @@ def _named_columns(meta: TableMeta) -> Iterator[tuple[str, str]]:
 
 
 def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
-    """Faults of column names that a raw table cannot have."""
+    """Faults for column names that a raw table cannot have."""
     before: dict[str, str] = {}
     for column in columns:
         name, place = column.name, f"{file}: {key}.columns.{column.name}"
         if folded(name) in RESERVED_NAMES:
             yield f"{place}: found a reserved name, expected none of {', '.join(RESERVED_NAMES)}"
+        if folded(name).startswith(RESERVED_PREFIX):
+            yield f"{place}: found a reserved name, expected one that does not begin with {RESERVED_PREFIX}"
         if folded(name) in before:
-            yield f"{place}: found {before[folded(name)]!r} too, expected names that differ by more than case"
+            other = before[folded(name)]
+            yield f"{place}: found another column {other!r}, expected names that differ by more than case"
         before[folded(name)] = name
 
 
-def _altered_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
-    """Columns of types that a stored table would not give back as they were."""
+def _unstored_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
+    """Faults for columns of types that a stored table cannot have, or whose values it would alter."""
     for column in columns:
+        if column.data_type and (unknown := unknown_type(column.data_type)) is not None:
+            yield (
+                f"{file}: {key}.columns.{column.name}.data_type: found {column.data_type!r}, "
+                f"expected a type that the lakehouse has, which {unknown!r} is not"
+            )
         if (found := altered_type(column.data_type)) is not None:
             yield (
                 f"{file}: {key}.columns.{column.name}.data_type: found {column.data_type!r}, "
@@ -95,7 +104,7 @@ def _altered_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> It
 
 
 def _null_keys(node: Mapping[str, Any], file: str, key: str, faults: list[str]) -> NullKeys:
-    """The config ``null_keys`` of a model, which dbt takes as it is."""
+    """The config ``null_keys`` of a model, which dbt itself does not validate."""
     config = node.get("config", {})
     found = config.get("null_keys")
     place = f"{file}: {key}.config.null_keys"
@@ -110,7 +119,7 @@ def _null_keys(node: Mapping[str, Any], file: str, key: str, faults: list[str]) 
             "expected strategy window or history, or null_keys: reject"
         )
     if _meta(node).get("spine"):
-        faults.append(f"{place}: found match on a spine, expected reject: a prediction needs a whole key")
+        faults.append(f"{place}: found match on a spine, expected reject: a prediction needs a complete key")
     return "match"
 
 
@@ -142,7 +151,7 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         faults.append(f"{file}: {key}.config.meta.spine: found in {layer}, expected in training only")
     names = {c.name for c in columns}
     if is_source or node.get("config", {}).get("materialized") not in {"view", "ephemeral"}:
-        faults.extend(_altered_types(columns, file, key))
+        faults.extend(_unstored_types(columns, file, key))
     if is_source:
         faults.extend(_bad_names(columns, file, key))
     faults.extend(
@@ -168,13 +177,13 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
 
 
 def _zone_faults(table: Table, key: str) -> Iterator[str]:
-    """Time zones that are declared where none applies, or missing where one is needed."""
+    """Faults for time zones that are declared where none applies, or missing where one is needed."""
     for column in table.columns:
         kind = canonical(column.data_type)
         if column.timezone is not None and not (table.meta.ingest and kind.startswith("timestamp")):
             yield (
                 f"{table.file}: {key}.columns.{column.name}.config.meta.timezone: found "
-                f"{column.timezone!r} on a {kind}, expected it on timestamps of a source only"
+                f"{column.timezone!r} on a {kind}, expected one only on a timestamp column of a source"
             )
     ingest = table.meta.ingest
     event = table.column(ingest.event_time) if ingest and ingest.event_time else None
@@ -184,7 +193,7 @@ def _zone_faults(table: Table, key: str) -> Iterator[str]:
     if kind.startswith("timestamp") and kind != "timestamptz" and table.zone_of(event.name) is None:
         yield (
             f"{table.file}: {key}.config.meta.ingest.timezone: found nothing, expected the time zone that "
-            f"the {kind} {event.name!r} is local to (its days are those of {ingest.partition.timezone})"
+            f"the {kind} {event.name!r} is local to (partition days are those of {ingest.partition.timezone})"
         )
 
 

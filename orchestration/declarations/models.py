@@ -193,7 +193,7 @@ class LearnedModel(Declared):
     baseline: Algorithm
     encoding: Encoding = Encoding()
     infinite: Infinite = "reject"
-    """An infinite number in an input: refuse its row by name, or take the value as missing."""
+    """How to treat an infinite number in an input: as an error that names it, or as missing."""
     calibration: Literal["isotonic", "platt", "none"] = "isotonic"
     seed: int = 1
     split: ModelSplit

@@ -75,9 +75,9 @@ class Ingest(Declared):
     max_quarantined_share: float = Field(0.0, ge=0, le=1)
     publication_delay: Duration = timedelta(0)
     partition_columns: tuple[str, ...] = ()
-    """Declared columns whose values come from ``key=value`` folders, where the file does not have them."""
+    """Declared columns whose values come from ``key=value`` folders if the file does not have them."""
     max_unpacked_size: ByteSize = ByteSize(16 * 1024**3)
-    """How large the content of one zip or gzip file may be."""
+    """The largest size of the unpacked content of one zip or gzip file, in bytes."""
     push: bool = False
     """Whether the feature server takes rows for it, which arrive as files in its landing folder."""
 
@@ -91,6 +91,10 @@ class Ingest(Declared):
             raise ValueError("cursor is for format table only")
         if self.partition_columns and self.format == "table":
             raise ValueError("partition_columns is for files only")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding {self.encoding!r} is no encoding of text that Python has") from None
         plain = self.compression in {"auto", "none"} and self.encoding.lower() in {"utf-8", "utf8"}
         if self.push and not (self.format in {"csv", "jsonl"} and plain):
             raise ValueError("push is for format csv or jsonl, in UTF-8, not compressed")

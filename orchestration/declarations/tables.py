@@ -10,12 +10,14 @@ from orchestration.declarations.strict import DeclarationError
 
 Layer = Literal["raw", "staged", "features", "training"]
 NullKeys = Literal["reject", "match"]
-"""Whether a null in a model's key fails the model or equals a null."""
+"""Whether a null in a model's key fails the model (``reject``) or equals other nulls (``match``)."""
 LAYERS: tuple[Layer, ...] = ("raw", "staged", "features", "training")
 RESERVED_NAMES = (
     "rowid", "_source_uri", "_source_sha256", "_row_number", "_ingested_at", "_run_id", "_late_at",
 )  # fmt: skip
-"""What no column of a source may be called: DuckDB's number of a row, and what landing adds to each row."""
+"""Names that no column of a source may have: DuckDB's row number, and the columns that landing adds."""
+RESERVED_PREFIX = "_gw_"
+"""The prefix of helper columns of landing, which no column of a source may have."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ class Table:
         return self.meta.ingest
 
     def zone_of(self, name: str) -> str | None:
-        """The time zone that a column's zone-less timestamps are local to; None where it is not declared.
+        """The time zone that a column's zone-less timestamps are local to; None if it is unknown.
 
-        Without a declaration it is UTC, unless the source is partitioned by the days of another zone.
+        The default is UTC, unless the source is partitioned by the days of another zone.
         """
         column, ingest = self.column(name), self.ingest
         declared = (column.timezone if column is not None else None) or ingest.timezone

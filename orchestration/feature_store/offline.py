@@ -48,17 +48,17 @@ class RetrievalJob:
 
     table: pa.Table
     index: Any = None
-    """Of the pandas DataFrame that ``entity_df`` was."""
+    """The index of the pandas DataFrame that ``entity_df`` was; None for any other form."""
 
     def to_arrow(self) -> pa.Table:
         """As an Arrow table."""
         return self.table
 
     def to_df(self, *, numeric: bool = False) -> "pd.DataFrame":
-        """As a pandas DataFrame with the index of the caller's; pandas is imported now.
+        """Convert to a pandas DataFrame with the index of ``entity_df``; imports pandas.
 
         Args:
-            numeric: Whether decimals and booleans come as doubles.
+            numeric: Whether to convert decimals and booleans to doubles.
         """
         frame = (as_numeric(self.table) if numeric else self.table).to_pandas()
         if self.index is not None:
@@ -155,7 +155,7 @@ def _fits(found: str, expected: str) -> bool:
 
 
 def _is_whole(values: pa.ChunkedArray) -> bool:
-    """Whether floats are whole numbers, as pandas has integers in a column with nulls."""
+    """Whether floats are whole numbers: pandas stores integers as floats in a column with nulls."""
     whole = pc.and_(pc.equal(pc.floor(values), values), pc.less_equal(pc.abs(values), float(2**53)))
     return bool(pc.all(whole, min_count=0).as_py())
 
@@ -169,7 +169,7 @@ class _Needed:
     data_type: str
     name: str
     must_fit: bool = True
-    """Whether a value that the declared type cannot hold is an error; as a key it is one of no entity."""
+    """Whether a value that the declared type cannot hold is an error; otherwise it is a key of no entity."""
 
 
 def _needed(request: _Request, event_timestamp: str) -> Iterator[_Needed]:
@@ -192,14 +192,14 @@ def _known_by(role: Role) -> str:
 
 
 def _readable(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column as DuckDB reads it; one without any value, whatever its type, is of Arrow's null type."""
+    """A column in a type that DuckDB reads; one with only nulls, of any type, has Arrow's null type."""
     if values.null_count == len(values) or pc.all(pc.is_null(values)).as_py():
         return pa.chunked_array([pa.nulls(len(values))])
     return pc.cast(values, pa.float32()) if pa.types.is_float16(values.type) else values
 
 
 def _exact(column: str, data_type: str) -> str:
-    """SQL: the value in another type, null where that type cannot hold it; a double takes the nearest."""
+    """SQL: the value in another type, null if that type cannot hold it; a double takes the nearest."""
     cast = f"try_cast({column} as {data_type})"
     return f"case when {cast} = {column} then {cast} end"
 
@@ -209,7 +209,7 @@ def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequenc
 
     Raises:
         EntityColumnError: A column is missing or of the wrong type, has a value that the declared type cannot
-            hold, or a prediction time is null.
+            hold, or has a null prediction time.
     """
     for need in needed:
         if need.column not in spine.column_names:
@@ -248,8 +248,8 @@ def _load_spine(con: duckdb.DuckDBPyConnection, spine: pa.Table, needed: Sequenc
             if need.must_fit and (count := con.execute(f"select count(*) {lost}").fetchall()[0][0]):
                 ((row,),) = con.execute(f"select min({_ROW}) {lost}").fetchall()
                 raise EntityColumnError(
-                    f"entity_df: {need.column}: found {count} values that are no {need.data_type}, the first "
-                    f"in row {row}, expected only such, as it is {need.purpose}"
+                    f"entity_df: {need.column}: found {count} values that {need.data_type} cannot hold, the "
+                    f"first in row {row}, expected none, as it is {need.purpose}"
                 )
     finally:
         con.unregister("_entity_rows")
@@ -346,7 +346,7 @@ def get_historical_features(
     Raises:
         EntityColumnError: A column of ``entity_df`` is missing, of the wrong type, or has a feature's name.
         UnknownFeatureError: A view, a feature or a service is not declared.
-        ValueError: A reference, ``as_of`` or ``entity_df`` has another form than it should.
+        ValueError: A reference, ``as_of`` or ``entity_df`` has an unexpected form.
         TypeError: ``entity_df`` is none of what it may be.
         duckdb.Error: The lakehouse has no such table or snapshot.
     """

@@ -49,11 +49,11 @@ def _parquet(path: Path) -> pa.Table:
     from pyarrow import parquet  # noqa: PLC0415  # who gives no path need not wait for it
 
     try:
-        # A key=value in the path is no column of the file.
+        # A key=value folder in the path is not a column of the file.
         return parquet.read_table(path, partitioning=None)
     except pa.ArrowInvalid as fault:
         raise ValueError(
-            f"entity_df: found {path}, which is no Parquet ({fault}), expected {_EXPECTED}"
+            f"entity_df: found {path}, which is not a Parquet file ({fault}), expected {_EXPECTED}"
         ) from fault
 
 
@@ -64,8 +64,8 @@ def _text(value: str, run_sql: "Callable[[str], duckdb.DuckDBPyConnection]") -> 
         return _parquet(Path(value))
     shown = value if len(value) <= 80 else f"{value[:77]}..."
     raise ValueError(
-        f"entity_df: found the text {shown!r}, which is no SQL query and no path of a Parquet file, expected "
-        f"{_EXPECTED}; read files of other formats into a DataFrame first"
+        f"entity_df: found the text {shown!r}, which is neither a SQL query nor the path of a Parquet file, "
+        f"expected {_EXPECTED}; read files of other formats into a DataFrame first"
     )
 
 
@@ -80,7 +80,7 @@ def _rows(value: list[Any]) -> pa.Table:
     for number, row in enumerate(value):
         if not isinstance(row, Mapping):
             raise TypeError(
-                f"entity_df: [{number}]: found a {type(row).__qualname__}, expected a dict by column"
+                f"entity_df: [{number}]: found {type(row).__qualname__}, expected a dict of values by column"
             )
     names = list(dict.fromkeys(str(name) for row in value for name in row))
     return _lists({name: [row.get(name) for row in value] for name in names})
@@ -92,15 +92,19 @@ def _lists(value: Mapping[str, Any]) -> pa.Table:
         try:
             arrays[name] = pa.array(values)
         except (pa.ArrowException, OverflowError) as fault:
-            raise ValueError(f"entity_df: {name}: found values that have no one type ({fault})") from fault
+            raise ValueError(
+                f"entity_df: {name}: found values of different types ({fault}), expected one type"
+            ) from fault
     lengths = {len(values) for values in arrays.values()}
     if len(lengths) > 1:
-        raise ValueError(f"entity_df: found columns of {sorted(lengths)} rows, expected one length")
+        raise ValueError(
+            f"entity_df: found columns of different lengths {sorted(lengths)}, expected one length"
+        )
     return pa.table(arrays)
 
 
 def _streamed(value: Any) -> pa.Table | None:
-    """The rows of what has an Arrow stream; None for what has none."""
+    """The rows of a value that exports an Arrow stream; None for any other value."""
     if _is_instance(value, "polars", "LazyFrame"):
         value = value.collect()
     if _is_instance(value, "polars", "DataFrame"):
@@ -113,11 +117,12 @@ def _streamed(value: Any) -> pa.Table | None:
 def read_spine(value: Spine, run_sql: "Callable[[str], duckdb.DuckDBPyConnection]") -> SpineRows:
     """The rows of an ``entity_df``, all of its columns, in its order.
 
-    A text is SQL, or a path that ends with ``.parquet``; only ``order by`` gives the rows of SQL an order.
+    A string is SQL or a path that ends with ``.parquet``; rows of SQL have an order only with ``order by``.
 
     Raises:
         TypeError: It has none of the forms.
-        ValueError: Two columns have one name, a text is neither, or values of a column have no one type.
+        ValueError: Two columns have the same name, a string is neither SQL nor a path of a Parquet file, or
+            the values of a column have different types.
         FileNotFoundError: There is no file at the path.
         duckdb.Error: The SQL cannot be run.
     """

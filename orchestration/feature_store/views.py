@@ -47,7 +47,7 @@ class View:
     description: str
     owner: str
     null_keys: NullKeys = "reject"
-    """Whether an entity with a null in its key has values, ``match``, or finds none."""
+    """Whether an entity with a null in its key has values (``match``) or none (``reject``)."""
 
     @cached_property
     def schema_hash(self) -> str:
@@ -70,7 +70,7 @@ class View:
         return tuple(column.name for column in self.entity)
 
     def of_same_entity(self, one: str, other: str) -> str:
-        """SQL: rows of two relations are of one entity."""
+        """SQL: rows of two relations belong to the same entity."""
         operator = "is not distinct from" if self.null_keys == "match" else "="
         return " and ".join(
             f"{one}.{identifier(key)} {operator} {other}.{identifier(key)}" for key in self.keys
@@ -78,7 +78,7 @@ class View:
 
     @property
     def has_entity(self) -> str:
-        """SQL: a row's entity can have values."""
+        """SQL: the entity of a row can have values."""
         if self.null_keys == "match":
             return "true"
         return " and ".join(f"{identifier(key)} is not null" for key in self.keys)
@@ -268,7 +268,7 @@ def _service(
 
 
 def _on_demand_faults(place: str, declared: FeatureService, features: Sequence[Wanted]) -> Iterator[str]:
-    """Where an on-demand feature is no expression over a row, or its type drops digits of the value."""
+    """Faults of on-demand features: not an expression over a row, or a type that drops digits."""
     if not declared.on_demand:
         return
     columns = {name: column.data_type for name, column in declared.request.items()}

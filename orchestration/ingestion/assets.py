@@ -144,7 +144,7 @@ def _materialize(run: Run, *, is_one_partition: bool) -> Iterator[dg.Materialize
     try:
         outcome = land_source(run)
     except IngestFault as fault:
-        # Not from the fault: Dagster would print its text a second time, as the cause.
+        # Not chained to the fault: Dagster would print its text a second time, as the cause.
         raise dg.Failure(str(fault), metadata=fault.metadata, allow_retries=False) from None
     yield from _report(run, outcome, time.monotonic() - started, is_one_partition)
 
@@ -164,8 +164,8 @@ def _in_words(result: dg.MaterializeResult[Any]) -> str:
 def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.AssetsDefinition:
     """The op that lands one source and materializes ``raw/<table>`` and ``quarantine/<table>``.
 
-    ``raw/<table>`` can be selected alone: rows that cannot be read go to quarantine as ever, and the op logs
-    that materialization. ``quarantine/<table>`` alone is refused, as its run would land rows without the
+    ``raw/<table>`` can be selected alone: unreadable rows still go to quarantine, and the op logs that
+    materialization too. ``quarantine/<table>`` alone is refused, as its run would land rows without the
     checks on them.
     """
 
@@ -184,8 +184,8 @@ def build_raw_asset(table: Table, settings: Settings, clock: Clock) -> dg.Assets
         selected = context.selected_asset_keys
         if asset_key(table) not in selected:
             raise dg.Failure(
-                f"quarantine/{table.name}: found selected alone, expected raw/{table.name} with it: "
-                "landing that source fills both",
+                f"quarantine/{table.name}: found it selected alone, expected raw/{table.name} with it: "
+                "landing the source fills both",
                 allow_retries=False,
             )
         run = Run(table, settings, lakehouse, context.run_id, run_window(context), clock.now())

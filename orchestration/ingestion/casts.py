@@ -1,23 +1,27 @@
 """How one cell becomes a value of its declared type, or a fault: SQL that changes no value silently.
 
 DuckDB's own casts round ``1.5`` to 2 for an integer, cut digits, fractions and offsets, read a number too
-large as infinity, and take a zone name in one cell for the cells after it. Here each of these is a fault;
-only a declared ``double`` may take the nearest value. What belongs here: one scalar cell. What does not:
+large as infinity, and apply a zone name in one cell to the cells after it. Here each of these is a fault;
+only a declared ``double`` takes the nearest value. What belongs here: one scalar cell. What does not:
 nested types, rows, files, what becomes of a fault.
 """
 
 from dataclasses import dataclass
 
 from orchestration.declarations import decimal_shape
-from orchestration.sql import literal
+from orchestration.sql import identifier, literal
 
-SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
-_HUGE = frozenset({"hugeint", "uhugeint"})
-INTEGERS = SMALL | _HUGE | {"bigint", "ubigint"}
+CELL_NAME = "_gw_cell"
+CELL = identifier(CELL_NAME)
+"""The cell in the casts of a reading, whatever its column is called."""
+INTEGERS = frozenset(
+    f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint")
+)
 NAIVE = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
 
-_DATE = r"[0-9]{1,6}[-/][0-9]{1,2}[-/][0-9]{1,2}( \(BC\))?"
-_OFFSET = "(Z|[+-][0-9]{2}(:?[0-9]{2}(:?[0-9]{2})?)?)"
+# A year of two digits has no century, and may be no year at all: 01/02/24.
+_DATE = r"[0-9]{4,7}[-/][0-9]{1,2}[-/][0-9]{1,2}( \(BC\))?"
+_OFFSET = "(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9](:?[0-5][0-9])?)?)"
 _NO_OFFSET = "(Z|[+-]00(:?00){0,2})"
 _ENDLESS = "[+-]?(?i:infinity)"
 _DIGITS = {"timestamp_s": 0, "timestamp_ms": 3, "timestamp_ns": 9}
@@ -28,9 +32,9 @@ class Cast:
     """The SQL of one column.
 
     Attributes:
-        value: The value.
-        is_bad: Whether the cell cannot be held exactly as declared; never null.
-        declared: What was expected, in words.
+        value: The cell in its declared type.
+        is_bad: Whether the declared type cannot hold the cell exactly; never null.
+        declared: What was expected, as text for messages.
     """
 
     value: str
@@ -45,10 +49,10 @@ class Cast:
 
 @dataclass(frozen=True)
 class Zone:
-    """How the zone-less timestamps of a column are read.
+    """How to read the zone-less timestamps of a column.
 
     Attributes:
-        name: The IANA zone they are local to; None where the declaration names none: they are faults.
+        name: The IANA zone that they are local to; None if none is known, which makes each a fault.
         is_event_time: Whether the column's values, even when stored without a zone, stand for instants.
     """
 
@@ -64,9 +68,9 @@ def _unread(cell: str, value: str) -> str:
 
 
 def _digits(cell: str) -> str:
-    """The significant digits of a number's text.
+    """SQL of the significant digits of a number's text.
 
-    A cast rounds by half a unit at most: the value is exact if and only if its digits are those of the text.
+    A cast rounds by at most half a unit: the value is exact if and only if its digits are those of the text.
     """
     mantissa = f"split_part(lower({cell}), 'e', 1)"
     return f"trim(translate({mantissa}, '._', ''), e'+-0 \\t\\n\\r\\v\\f')"
@@ -75,7 +79,7 @@ def _digits(cell: str) -> str:
 def _exact_number(cell: str, declared: str) -> Cast:
     value, shape = f"try_cast({cell} as {declared})", decimal_shape(declared)
     if shape is not None and shape[0] < 38:
-        # DuckDB wants room for the digits of the mantissa too, whatever the exponent makes of them.
+        # DuckDB needs room for all digits of the mantissa, even if the exponent makes the number smaller.
         wide = f"try_cast({cell} as decimal(38,{shape[1]}))"
         value = f"coalesce({value}, try_cast({wide} as {declared}))"
     inexact = f"{_digits(cell)} is distinct from {_digits(f'{value}::varchar')}"
@@ -88,9 +92,6 @@ def _exact_number(cell: str, declared: str) -> Cast:
         f"case when {cell} is null or {value}::varchar = {cell} then false "
         f"else {value} is null or {inexact} end"
     )
-    if declared in _HUGE:
-        # Parquet has no such integer: the lakehouse holds them as doubles.
-        bad = f"({bad} or {value} is distinct from try_cast({value}::double as {declared}))"
     return Cast(value, bad, declared)
 
 
@@ -108,7 +109,7 @@ def _double(cell: str) -> Cast:
 
 def _float(cell: str) -> Cast:
     value, wide = f"try_cast({cell} as float)", f"try_cast({cell} as double)"
-    # Few digits that are nearest to a float are that float; of others all digits are compared.
+    # If the nearest float and double agree, a short text equals the float; a long one is compared by digits.
     is_short = f"regexp_full_match({cell}, '[+-]?[0-9]{{0,7}}[.]?[0-9]{{0,8}}')"
     all_digits = _digits(f"format('{{:.149f}}', {wide})")
     bad = (
@@ -118,7 +119,7 @@ def _float(cell: str) -> Cast:
         f"when {wide} <> {value}::double then true when {is_short} then false "
         f"else {_digits(cell)} <> {all_digits} end"
     )
-    return Cast(value, bad, "float, which holds it exactly")
+    return Cast(value, bad, "a number that float holds exactly")
 
 
 def _matches(cell: str, pattern: str) -> str:
@@ -135,22 +136,28 @@ def _with_seconds(cell: str) -> str:
     return f"regexp_replace({cell}, '([ T][0-9]+:[0-9]+)([Z+-])', '\\1:00\\2')"
 
 
+def _starts_with_digit(cell: str) -> str:
+    """A condition: DuckDB skips spaces, and would read ``  24-01-31`` as a day of the year 24."""
+    return f"{cell} >= '0' and {cell} < ':'"
+
+
 def _guarded(cell: str, declared: str, pattern: str, quick: str, words: str | None = None) -> Cast:
-    """A cast of text of one form only; ``quick`` is a cheap condition that is enough."""
+    """A cast of text that matches ``pattern``, or ``quick``, a LIKE pattern that is cheaper to test."""
     value = (
-        f"case when {cell} like {literal(quick)} then try_cast({cell} as {declared}) "
-        f"when {_matches(cell, pattern)} then try_cast({_with_seconds(cell)} as {declared}) end"
+        f"case when {cell} like {literal(quick)} and {_starts_with_digit(cell)} "
+        f"then try_cast({cell} as {declared}) when {_matches(cell, pattern)} "
+        f"then try_cast({_with_seconds(cell)} as {declared}) end"
     )
     return Cast(value, _unread(cell, f"({value})"), words or declared)
 
 
 def local_instant(local: str, zone: str) -> str:
-    """The instant of a zone-less timestamp in a zone; null if the local time does not exist or came twice."""
+    """The instant of a zone-less timestamp in a zone; null if it does not exist there or is ambiguous."""
     zone = literal(zone)
     at = f"timezone({zone}, {local})"
     twice = []
     for day in ("- interval 1 day", "+ interval 1 day"):
-        # The instant that the offset of the day before (or after) would make of it.
+        # The instant of the same local time at the offset of the day before (or after).
         near = f"({at} {day})"
         other = f"timezone('UTC', {local} - (timezone({zone}, {near}) - timezone('UTC', {near})))"
         twice.append(f"({other} <> {at} and timezone({zone}, {other}) = {local})")
@@ -161,7 +168,7 @@ def local_instant(local: str, zone: str) -> str:
 
 
 def _local_words(zone: str) -> str:
-    return f"a local time that {zone} has once"
+    return f"a local time that occurs once in {zone}"
 
 
 def _timestamp(cell: str, declared: str, zone: Zone) -> Cast:
@@ -181,7 +188,7 @@ def _timestamptz(cell: str, zone: Zone) -> Cast:
     zoned = f"{_DATE}[ T]{clock}{_OFFSET}|{_ENDLESS}"
     plain = f"{_DATE}([ T]{clock})?"
     words = "timestamptz"
-    quick = "like '____-__-_____:__:__Z'"
+    quick = f"{cell} like '____-__-_____:__:__Z'"
     if zone.name == "UTC":
         quick = f"{quick} or {cell} like '____-__-__ __:__:__'"
         zoned, otherwise = f"{zoned}|{plain}", ""
@@ -193,9 +200,10 @@ def _timestamptz(cell: str, zone: Zone) -> Cast:
             f" when {_matches(cell, plain)} then {instant}",
             f"{words}, {_local_words(zone.name)}",
         )
-    # DuckDB's own cast of text to an instant knows zone names, and keeps one for the cells that follow.
+    # DuckDB's own cast of text to an instant reads zone names, and applies one to the cells that follow.
     value = (
-        f"case when {cell} {quick} then make_timestamptz(epoch_us(try_cast({cell} as timestamp))) "
+        f"case when ({quick}) and {_starts_with_digit(cell)} "
+        f"then make_timestamptz(epoch_us(try_cast({cell} as timestamp))) "
         f"when {_matches(cell, zoned)} then try_cast({_with_seconds(cell)} as timestamptz){otherwise} end"
     )
     return Cast(value, _unread(cell, f"({value})"), words)
@@ -230,8 +238,8 @@ def text_cast(cell: str, declared: str, zone: Zone = UTC_ZONE) -> Cast:
             cell, declared, f"(2[0-3]|[01]?[0-9]){_clock(6).removeprefix('[0-9]{1,2}')}", "__:__:__"
         )
     if declared == "timetz":
-        # The lakehouse holds such times in UTC.
-        return _guarded(cell, declared, f"{_clock(6)}[+-]00(:?00)?", "__:__:__+00", "timetz at offset +00")
+        # The lakehouse stores such times in UTC.
+        return _guarded(cell, declared, f"{_clock(6)}[+-]00(:?00)?", "__:__:__+00", "timetz with offset +00")
     if declared == "interval":
         value = f"try_cast({cell} as interval)"
         cut = r"\.[0-9]*[1-9][0-9]*\s*(mi|ms|us|h|d|w|mo|y|q|c)|\.[0-9]{6}[0-9]*[1-9]"

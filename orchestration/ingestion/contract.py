@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 from orchestration.declarations import RESERVED_NAMES, DeclaredColumn, Ingest, Table, TypeTree, canonical
-from orchestration.ingestion.casts import Cast, Zone
+from orchestration.ingestion.casts import CELL_NAME, Cast, Zone
 from orchestration.ingestion.faults import IngestFault, hint, shown
-from orchestration.ingestion.nested_casts import from_text, from_typed
+from orchestration.ingestion.nested_casts import MOST_DIGITS, from_text, from_typed, too_wide_decimal
 from orchestration.sql import folded
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-"""What stands for null in a ``key=value`` folder."""
+"""The marker for null in a ``key=value`` folder."""
 NEW_KEYS = ("partition_columns", "max_unpacked_size", "timezone")
 
 
@@ -38,9 +38,9 @@ def _own_zone(column: DeclaredColumn) -> tuple[str, ...]:
 
 
 def declared_values(ingest: Ingest, only: Set[str] | None = None) -> dict[str, Any]:
-    """A declaration as JSON values; keys that 0.1 did not have are absent unless they are declared.
+    """A declaration as JSON values, without unused keys that release 0.1 did not have.
 
-    Hashes of it are kept in data folders: a new key must not change them where nobody uses it.
+    Data folders store hashes of it: an unused new key must not change them.
     """
     unused = {name for name in NEW_KEYS if getattr(ingest, name) == type(ingest).model_fields[name].default}
     include = (set(type(ingest).model_fields) if only is None else set(only)) - unused
@@ -61,8 +61,8 @@ def path_values(
             continue
         values = [value for key, value in parts if key == name]
         if len(values) != 1:
-            what = f"no such column and {len(values) or 'no'} part {name + '=...'!r} in its path"
-            raise IngestFault(f"{place}, column {name!r}", what, "one of them (ingest.partition_columns)")
+            what = f"no such column in it and {len(values) or 'no'} folders {name + '=...'!r} in its path"
+            raise IngestFault(f"{place}, column {name!r}", what, "one of the two (ingest.partition_columns)")
         found[name] = None if values[0] == HIVE_NULL else values[0]
     return found
 
@@ -84,7 +84,7 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
     doubled = _doubled(table, delivered)
     if doubled:
         found = f"column {' and '.join(map(repr, doubled))} more than once"
-        raise IngestFault(f"{place}, header", found, "each column once (capitals make no difference)")
+        raise IngestFault(f"{place}, header", found, "each column once (names are compared without case)")
     missing = [name for name in declared if name not in delivered]
     new = [name for name in delivered if name not in declared]
     if missing:
@@ -113,7 +113,7 @@ def check_columns(table: Table, delivered: Sequence[str], place: str) -> tuple[s
 
 
 def _doubled(table: Table, delivered: Sequence[str]) -> list[str]:
-    """The names of one column that was delivered more than once and is wanted; the lake ignores case."""
+    """The names of the first wanted column that was delivered more than once; the lakehouse ignores case."""
     spelled: dict[str, list[str]] = defaultdict(list)
     for name in delivered:
         spelled[folded(name)].append(name)
@@ -125,7 +125,7 @@ def _doubled(table: Table, delivered: Sequence[str]) -> list[str]:
 
 
 def zone(table: Table, name: str) -> Zone:
-    """How zone-less timestamps of a column are read."""
+    """How to read zone-less timestamps of a column."""
     is_event_time = table.ingest.partition is not None and name == table.ingest.event_time
     return Zone(table.zone_of(name), is_event_time)
 
@@ -141,30 +141,32 @@ def casts(
         new: Columns to add.
         types: Delivered types by column; None where everything was delivered as text.
         place: The file or table they are from.
-        texts: Columns whose values are text whatever the others are.
+        texts: Columns delivered as text even if the others are typed.
 
     Raises:
         IngestFault: A column was delivered with another type than declared.
     """
     if types is None:
-        return {c.name: from_text(c.name, c.data_type, zone(table, c.name)) for c in table.columns} | {
-            name: from_text(name, "varchar") for name in new
+        return {c.name: from_text(CELL_NAME, c.data_type, zone(table, c.name)) for c in table.columns} | {
+            name: from_text(CELL_NAME, "varchar") for name in new
         }
     found: dict[str, Cast] = {}
     for column in table.columns:
         at = zone(table, column.name)
         if column.name in texts:
-            found[column.name] = from_text(column.name, column.data_type, at)
+            found[column.name] = from_text(CELL_NAME, column.data_type, at)
             continue
-        cast = from_typed(column.name, types[column.name], column.data_type, at)
+        cast = from_typed(CELL_NAME, types[column.name], column.data_type, at)
         if cast is None:
             raise IngestFault(
                 f"{place}, column {column.name!r}",
-                f"type {types[column.name].name}",
+                f"type {too_wide_decimal(types[column.name]) or types[column.name].name}",
                 f"{canonical(column.data_type)}, as declared",
             )
         found[column.name] = cast
     for name in new:
-        text = from_text(name, "varchar")
+        if (wide := too_wide_decimal(types[name])) is not None:
+            raise IngestFault(f"{place}, column {name!r}", f"type {wide}", f"at most {MOST_DIGITS} digits")
+        text = from_text(CELL_NAME, "varchar")
         found[name] = Cast(f"{text.value}::varchar", "false", "varchar")
     return found

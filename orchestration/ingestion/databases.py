@@ -16,7 +16,7 @@ import duckdb
 from orchestration.declarations import Table, canonical, type_tree
 from orchestration.ingestion.contract import check_columns, zone
 from orchestration.ingestion.event_time import EventTime
-from orchestration.ingestion.faults import IngestFault, StorageError, shown, translated
+from orchestration.ingestion.faults import IngestFault, StorageError, shown, to_ingestion_error
 from orchestration.ingestion.nested_casts import from_text
 from orchestration.ingestion.readers import typed_reading
 from orchestration.ingestion.reading import Reading
@@ -27,7 +27,7 @@ from orchestration.sql import identifier, literal
 
 _INSTANTS = {"timestamptz", "timestamp with time zone", "timestamp", "date", "timestamp_s", "timestamp_ms"}
 _REAL = "r"
-"""What marks the text of an SQLite real."""
+"""The suffix that marks the text of a SQLite REAL."""
 _NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double"}
 
 
@@ -108,7 +108,7 @@ class SourceTable:
         return "varchar" if declared is None else canonical(declared.data_type)
 
     def _is_binary_number(self, column: str) -> bool:
-        """Whether a number is read as it is, because its text is not all of it."""
+        """Whether a number is read as a number, because its text does not have all of its digits."""
         found, declared = canonical(self.types[column]), self._declared(column)
         return (declared == "float" and found in {"float", "double"}) or (found, declared) == (
             "float",
@@ -116,7 +116,7 @@ class SourceTable:
         )
 
     def _local_text(self, column: str) -> str:
-        """SQL, in DuckDB's dialect, from what ``_text`` gives to the text that is cast."""
+        """DuckDB SQL that turns the result of ``_text`` into the text to cast."""
         name, declared = identifier(column), self._declared(column)
         if self.is_postgres and self._is_binary_number(column):
             return f"{_exact_text(name)} as {name}"
@@ -153,7 +153,7 @@ class SourceTable:
         return " and ".join(conditions) or "true"
 
     def _postgres_bound(self, column: str, instant: object) -> str:
-        """An instant as PostgreSQL compares it with a column."""
+        """PostgreSQL SQL of an instant in the form that a column is compared with."""
         bound = f"timestamptz '{instant}'"
         if canonical(self.types[column]) == "timestamptz":
             return bound
@@ -205,13 +205,13 @@ class SourceTable:
 
 
 def _exact_text(number: str) -> str:
-    """All decimal digits of a double that a float can hold."""
+    """SQL of all decimal digits of a double that has the value of a float."""
     digits = f"rtrim(rtrim(format('{{:.149f}}', {number}::double), '0'), '.')"
     return f"if(isfinite({number}), {digits}, {number}::varchar)"
 
 
 def _span_condition(event: str, declared: Sequence[str], window: Sequence[str]) -> str:
-    """In the window, or in no declared partition at all (such rows go to quarantine)."""
+    """A condition: in the window, or outside every declared partition (such rows go to quarantine)."""
     inside = f"{event} >= {window[0]} and {event} < {window[1]}"
     return f"({event} is null or {event} < {declared[0]} or {event} >= {declared[1]} or ({inside}))"
 
@@ -232,7 +232,7 @@ def copy_table(table: Table, place: Place, attachment: Attachment, wanted: Wante
         try:
             con.execute(f"copy ({source.select(columns, wanted)}) to {literal(str(path))} (format parquet)")
         except duckdb.Error as error:
-            if isinstance(found := translated(error, source.label), StorageError):
+            if isinstance(found := to_ingestion_error(error, source.label), StorageError):
                 raise found from None
             raise IngestFault(source.label, _safe(error, place), "a table that can be read") from None
         cells = ", ".join(f"coalesce('=' || {identifier(c)}, '-')" for c in sorted(columns))

@@ -47,14 +47,14 @@ class TextFacts:
     has_nul: bool
     newline: bytes
     is_empty: bool
-    """Whether it has nothing but line ends and a byte order mark."""
+    """Whether it has only line breaks and a byte order mark."""
 
     @property
     def newline_option(self) -> str:
-        """The option of DuckDB for the line ending.
+        """The option of DuckDB's ``read_csv`` for the line ending.
 
-        DuckDB takes the first one it meets, which may be inside a quoted name; it reads nothing in parallel
-        where CRLF is given.
+        By default DuckDB uses the first one in the file, which may be inside a quoted name; given CRLF, it
+        does not read in parallel.
         """
         return "new_line='\\n', " if self.newline == b"\n" else ""
 
@@ -110,7 +110,7 @@ def _zip_member(file: BinaryIO, label: str) -> zipfile.ZipFile:
 
 
 def _is_content(member: zipfile.ZipInfo) -> bool:
-    """Whether a member is a file that somebody packed, not what macOS adds."""
+    """Whether a member is a packed file, not one that macOS adds."""
     parts = member.filename.split("/")
     return not (member.is_dir() or parts[0] == "__MACOSX" or parts[-1].startswith("."))
 
@@ -177,14 +177,13 @@ def _transcoded(path: Path, encoding: str, label: str, target: Path) -> Path:
     return target
 
 
-def unpack(delivery: Delivery, ingest: Ingest, folder: Path, place: str) -> Path:
+def unpack(delivery: Delivery, ingest: Ingest, folder: Path) -> Path:
     """The plain file of a delivery: decompressed, and in UTF-8 where it is text.
 
     Args:
         delivery: The file as delivered.
         ingest: The declaration.
         folder: Where temporary files go.
-        place: Where the declaration is, for messages.
 
     Raises:
         IngestFault: The file is truncated, damaged, of another kind, or in another encoding.
@@ -195,11 +194,8 @@ def unpack(delivery: Delivery, ingest: Ingest, folder: Path, place: str) -> Path
         path = _unpacked(delivery, compression, folder, ingest.max_unpacked_size)
     if ingest.format == "parquet":
         return path
-    try:
-        encoding = codecs.lookup(ingest.encoding).name
-    except LookupError as error:
-        raise IngestFault(f"{place}.encoding", repr(ingest.encoding), "an encoding Python knows") from error
-    if encoding not in {"utf-8", "ascii", "utf-8-sig"}:
+    encoding = codecs.lookup(ingest.encoding).name
+    if encoding not in {"utf-8", "utf-8-sig"}:
         path = _transcoded(path, encoding, delivery.label, folder / f"{delivery.sha256[:32]}.utf8")
     if not count_newlines(path).is_mixed:
         return path

@@ -1,7 +1,7 @@
-"""From a row's event time to its partition: one meaning for landing, quarantine, sensors and databases.
+"""The partition of a row by its event time, for landing, quarantine, sensors and databases alike.
 
-A date is its own day, an instant lies in a day of the partition's zone, and a timestamp without a zone is
-local to the declared one. What belongs here: SQL of one column. What does not: what is done with the rows.
+A date is its own day, an instant belongs to a day of the partition's zone, and a timestamp without a zone is
+local to the declared one. What belongs here: SQL of one column. What does not: what happens to the rows.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from orchestration.partitions import Window, day_window
 from orchestration.sql import identifier, literal
 
 FAR = date(9999, 1, 1)
-"""The end of partitions that are declared without one."""
+"""The end of a partition that is declared without one."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class EventTime:
     Attributes:
         column: SQL of the column.
         kind: Its canonical type.
-        zone: The zone that its values, if they have none, are local to.
+        zone: The zone that values without one are local to.
         partition: The declared partition.
     """
 
@@ -55,7 +55,7 @@ class EventTime:
 
     @property
     def instant(self) -> str:
-        """The instant of a row; of a date, when its day begins. Null where there is none."""
+        """SQL of a row's instant, for a date the start of its day; null if there is none."""
         if self.kind == "timestamptz":
             return self.column
         zone = self.partition.timezone if self.kind == "date" else self.zone
@@ -63,13 +63,13 @@ class EventTime:
 
     @property
     def day(self) -> str:
-        """The partition's day of a row; null where there is none."""
+        """SQL of the day of the partition that a row belongs to; null if there is none."""
         if self.kind == "date":
             return self.column
         return f"try(timezone({literal(self.partition.timezone)}, {self.instant})::date)"
 
     def _from(self, day: date) -> str:
-        """The value at which a day begins."""
+        """SQL of the value at which a day begins."""
         if self.kind == "date":
             return f"date '{day.isoformat()}'"
         start = day_window(self.partition, day).start
@@ -79,7 +79,7 @@ class EventTime:
 
     @property
     def _ordered(self) -> str:
-        """The column with a type that has room for every day."""
+        """SQL of the column in a type that can hold every day."""
         return (
             self.column if self.kind in {"timestamptz", "date", "timestamp"} else f"{self.column}::timestamp"
         )
@@ -93,7 +93,7 @@ class EventTime:
         return local.date() if local.time() == time.min else (local + timedelta(days=1)).date()
 
     def within(self, window: Window) -> str:
-        """A condition: the row lies in a window."""
+        """A condition: the row is in a window."""
         if self.kind == "date":
             first, end = self.days(window)
             return f"({self.column} >= {self._from(first)} and {self.column} < {self._from(end)})"
@@ -102,12 +102,12 @@ class EventTime:
 
     @property
     def is_outside(self) -> str:
-        """A condition: the row lies in no declared partition."""
+        """A condition: the row is in no declared partition."""
         first, end = self._from(self.partition.start), self._from(self.partition.end or FAR)
         return f"({self.column} is null or {self._ordered} < {first} or {self._ordered} >= {end})"
 
 
 def declared_span(partition: Partition) -> Window:
-    """All instants of a declared partition; an open end is far away."""
+    """All instants of a declared partition; an open end is ``FAR``."""
     end = partition.end or FAR
     return Window(day_window(partition, partition.start).start, day_window(partition, end).start)

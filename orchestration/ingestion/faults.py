@@ -1,4 +1,4 @@
-"""Errors of ingestion, and the one place where errors of DuckDB and of the system become them."""
+"""Errors of ingestion, and the conversion of DuckDB and system errors to them."""
 
 import errno
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ class IngestFault(Exception):
 
 
 class StorageError(Exception):
-    """The machine or the lakehouse has no room, or cannot be written to: the delivery is not at fault."""
+    """The machine or the lakehouse is full or cannot be written to; the delivery is not at fault."""
 
     def __init__(self, place: str, found: str, expected: str) -> None:
         super().__init__(f"{place}: found {found}, expected {expected} (no file is at fault)")
@@ -40,13 +40,13 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FULL_TEXTS = ("no space left on device", "disk quota exceeded", "max_temp_directory_size")
 
 
-def translated(error: Exception, label: str, path: Path | None = None) -> Exception:
-    """The error of ingestion that an error of DuckDB or of the system stands for.
+def to_ingestion_error(error: Exception, label: str, path: Path | None = None) -> Exception:
+    """Convert an error of DuckDB or of the system to an error of ingestion.
 
     Args:
         error: What was raised while a file was read and written to the lakehouse.
-        label: What the file is called.
-        path: Where it is read from: an input error that does not name it is the lakehouse's.
+        label: The name of the file in messages.
+        path: The file that is read: an I/O error that does not name it comes from the lakehouse.
     """
     if isinstance(error, OSError):
         if isinstance(error, ConnectionError | TimeoutError):
@@ -59,13 +59,13 @@ def translated(error: Exception, label: str, path: Path | None = None) -> Except
         return StorageError(label, f"{_first_line(error)} while landing it", "free disk space")
     if isinstance(error, duckdb.OutOfMemoryException):
         found = f"{_first_line(error)} while landing it"
-        return StorageError(label, found, "a memory limit that is large enough (DUCKDB_MEMORY_LIMIT)")
+        return StorageError(label, found, "a larger memory limit (GROUNDWORK_DUCKDB_MEMORY_LIMIT)")
     if isinstance(error, duckdb.IOException) and path is not None and str(path) not in str(error):
         return StorageError(
             label, f"{_first_line(error)} while landing it", "a lakehouse that can be written"
         )
     expected = "a file that can be read as declared"
-    return IngestFault(label, f"what DuckDB cannot read: {_first_line(error)}", expected)
+    return IngestFault(label, f"content that DuckDB cannot read: {_first_line(error)}", expected)
 
 
 def _first_line(error: Exception) -> str:
@@ -80,14 +80,14 @@ def faults_of(label: str, path: Path | None = None) -> Iterator[None]:
     except duckdb.Error as error:
         if is_lock_conflict(error):
             raise
-        raise translated(error, label, path) from error
+        raise to_ingestion_error(error, label, path) from error
     except OSError as error:
-        raise translated(error, label, path) from error
+        raise to_ingestion_error(error, label, path) from error
 
 
 @contextmanager
 def faults_of_lakehouse(name: str) -> Iterator[None]:
-    """Raise errors of DuckDB around a transaction as errors of the lakehouse's table of that name."""
+    """Raise DuckDB errors of a transaction as errors of the named table of the lakehouse."""
     try:
         yield
     except duckdb.Error as error:

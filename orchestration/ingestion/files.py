@@ -1,6 +1,6 @@
-"""A run of a source of files: which deliveries there are, which of them are new, and landing those.
+"""A run over a source of files: find the deliveries, find the new ones, and land them.
 
-What belongs here: the run's transaction over all files that can land, and what becomes of the others.
+What belongs here: the run's transaction over all files that can land, and the refusal of the others.
 What does not: how one file lands.
 """
 
@@ -168,7 +168,7 @@ class RefusedFilesFault(IngestFault):
 
 @dataclass
 class _Refusal(Exception):
-    """The file at ``index`` cannot land: the transaction is rolled back, and goes on without it."""
+    """The file at ``index`` cannot land: the transaction is rolled back and restarted without it."""
 
     index: int
     fault: IngestFault
@@ -182,7 +182,7 @@ class _RefusedFile:
 
 
 class FileRun:
-    """Lands the deliveries of a source of files: each by itself, all that can in one transaction."""
+    """Lands the deliveries of a source of files; all that can land do so in one transaction."""
 
     def __init__(self, run: Run, place: Place, folder: Path) -> None:
         self._run = run
@@ -194,11 +194,11 @@ class FileRun:
         self._labels: set[str] = set()
 
     def land(self) -> Outcome:
-        """Land what is new; a file that is refused keeps no other from landing.
+        """Land the new deliveries; a refused file does not stop the others.
 
         Raises:
             IngestFault: A file cannot be landed as declared; every other file has landed.
-            StorageError: There is no room; files that landed before stay.
+            StorageError: The disk is full or the lakehouse cannot be written to; files landed before stay.
             ConnectionError: The network failed.
         """
         run, outcome = self._run, Outcome()
@@ -212,7 +212,7 @@ class FileRun:
             except _Refusal as refusal:
                 delivery = todo[refusal.index]
                 self._refused.append(_RefusedFile(delivery.label, delivery.sha256, refusal.fault))
-                # What comes before it can land: it did so in the transaction that was rolled back.
+                # The files before it can land: they did in the transaction that was rolled back.
                 if refusal.index:
                     self._write(todo[: refusal.index], outcome)
                 todo = todo[refusal.index + 1 :]
@@ -235,7 +235,7 @@ class FileRun:
         return found
 
     def _write(self, deliveries: Sequence[Delivery], outcome: Outcome) -> None:
-        """Land deliveries, all or nothing, and add what was done to an outcome."""
+        """Land deliveries, all or nothing, and add the result to an outcome."""
         run = self._run
         while True:
             try:
@@ -245,7 +245,7 @@ class FileRun:
                         lambda con, done: count_totals(con, run, done),
                     )
             except Untidy:
-                # Each file is found untidy once: from then on it is taken carefully.
+                # At most once per file: from then on the file is read carefully.
                 continue
             outcome.landings += done.landings
             outcome.unchanged += done.unchanged
@@ -257,7 +257,7 @@ class FileRun:
         run, outcome = self._run, Outcome()
         version = reading_version(run.table)
         log = LandingLog(con, run.table.name, version)
-        # A run may take several transactions: what it landed itself makes none of its rows late.
+        # A run may need several transactions: its own landings do not make its rows late.
         landed = tuple(log.landed(before_run=run.run_id))
         now = log.next_landing_at(datetime.now(UTC))
         outcome.gone = sorted(log.files() - self._labels) if self._place.is_many else []
@@ -312,11 +312,11 @@ class FileRun:
     def _unpacked(self, delivery: Delivery) -> Path:
         if delivery.label not in self._plain:
             run = self._run
-            self._plain[delivery.label] = unpack(delivery, run.table.ingest, self._folder, run.declared_at)
+            self._plain[delivery.label] = unpack(delivery, run.table.ingest, self._folder)
         return self._plain[delivery.label]
 
     def _record_refusals(self) -> None:
-        """Give each refused file its line in the log of landings, unless its newest line says the same."""
+        """Add each refused file to the log of landings, unless its newest entry says the same."""
         run = self._run
         version = reading_version(run.table)
 
@@ -328,7 +328,7 @@ class FileRun:
                     run.table.name, run.window, now, run.run_id, version, file.label, file.sha256,
                     refused=str(file.fault),
                 )  # fmt: skip
-                if not log.says_last(landing):
+                if not log.repeats_newest(landing):
                     log.record(landing)
 
         with faults_of_lakehouse("lake.ops.landings"):

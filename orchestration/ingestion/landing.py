@@ -1,6 +1,6 @@
 """Landing one delivery: from its reading to rows in the raw table, in the transaction of the run.
 
-What belongs here: which way a delivery takes, so that each costs as few scans as it can. What does not:
+What belongs here: the choice of how to land a delivery with as few scans as possible. What does not:
 SQL of one table.
 """
 
@@ -31,12 +31,12 @@ class Terms:
 
     Attributes:
         scope: A condition on the raw table: rows that this delivery is the new state of.
-        is_careful: Whether rows of another shape are looked for first; else one of them raises.
+        is_careful: Whether to look for rows of another shape first; otherwise such a row raises.
         is_verified: True if this version landed before without an unreadable row.
         needs_span: Whether to find out which events the delivery spans.
         holds_only_window: True if the delivery was read for the run's window only.
-        may_be_empty: Whether a delivery without rows can be right.
-        is_one_of_many: Whether it is a file among others: one without rows is right if it never had any.
+        may_be_empty: Whether a delivery may have no rows.
+        is_one_of_many: Whether it is a file among others, which may have no rows if it never had any.
         replaced_key: For a delivery of changes only: the key by which they replace earlier rows.
     """
 
@@ -114,25 +114,25 @@ class _Attempt:
         self._quarantine.prepare()
         terms = self._terms
         if terms.is_verified and not terms.is_careful:
-            rows = f"select * from ({self._reading.rows()}) where not _skip and {self._in_window}"
+            rows = f"select * from ({self._reading.rows()}) where not _gw_skip and {self._in_window}"
             return Landed(self._write(rows), None)
         if terms.holds_only_window or holds_all(self._table, self._window):
             return self._land_whole()
         return self._land_part()
 
-    def _write(self, rows: str, ordinal: str = "_n") -> Change:
+    def _write(self, rows: str, ordinal: str = "_gw_n") -> Change:
         columns = self._reading.columns
         if not self._raw.has_rows(self._scope):
             with _threads(self._con, 1 if self._reading.is_numbered_by_scan else None):
                 return Change(self._raw.insert(rows, columns, self._stamp, self._window, ordinal))
-        if ordinal != "_n":
-            rows = f"select * exclude (_n), {ordinal} as _n from ({rows})"
+        if ordinal != "_gw_n":
+            rows = f"select * exclude (_gw_n), {ordinal} as _gw_n from ({rows})"
         return self._raw.replace(
             rows, columns, self._stamp, self._window, self._scope, replaced_key=self._terms.replaced_key
         )
 
     def _land_whole(self) -> Landed:
-        """Land all good rows in one scan; only if some are missing look for them."""
+        """Land all good rows in one scan, and look for the others only if rows are missing."""
         reading, had_rows, faulty = self._reading, self._raw.has_rows(self._terms.scope), None
         if self._terms.is_careful:
             faulty = self._collect()
@@ -161,8 +161,10 @@ class _Attempt:
         """Land the readable rows of the window."""
         is_rejecting = faulty is not None and faulty.refused > 0
         rows = self._reading.rows("rejecting" if is_rejecting else "strict")
-        good = f"select * from ({rows}) where not _skip and not {bad_row(self._table)} and {self._in_window}"
-        change = self._write(good, faulty.shift if faulty is not None else "_n")
+        good = (
+            f"select * from ({rows}) where not _gw_skip and not {bad_row(self._table)} and {self._in_window}"
+        )
+        change = self._write(good, faulty.shift if faulty is not None else "_gw_n")
         if is_rejecting:
             self._reading.forget_rejects(self._con)
         return change
@@ -171,7 +173,7 @@ class _Attempt:
         self, change: Change, good: int, faulty: Faulty | None, had_rows: bool,
         first: datetime | None, last: datetime | None,
     ) -> Landed:  # fmt: skip
-        """Every row must have landed or be in quarantine, and there must be some.
+        """Check that every row landed or is in quarantine, and that there are rows.
 
         Raises:
             IngestFault: Rows are missing, too many are unreadable, or an emptied file would remove all rows.
@@ -183,7 +185,7 @@ class _Attempt:
         if faulty is not None:
             check_share(self._con, self._table, reading.label, faulty, good + bad, first_line)
         if not good + bad and not terms.may_be_empty and not (terms.is_one_of_many and not had_rows):
-            found = "no row, where it had rows before" if had_rows else "no row"
+            found = "no rows, where it had rows before" if had_rows else "no rows"
             raise IngestFault(reading.label, found, "at least one (an empty delivery would remove all rows)")
         newly = self._quarantine.put(self._stamp, faulty, first_line, keep=bool(terms.replaced_key))
         return Landed(change, good + bad, bad, newly, first, last)
@@ -228,11 +230,11 @@ def _survey(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading) -> _
     # Hashing every column keeps DuckDB from skipping the columns that nothing else asks for.
     everything = ", ".join(map(identifier, reading.columns))
     event, bad = EventTime.of(table), bad_row(table)
-    # Rows outside every partition may lie beyond what Python's datetime holds.
+    # Rows outside every partition may be beyond the range of Python's datetime.
     instant = "null::timestamptz" if event is None else f"if({bad}, null, {event.instant})"
     query = (
         f"select count(*), count(*) filter ({bad}), min({instant}), max({instant}), "
-        f"bit_xor(hash({everything})) from ({reading.rows('rejecting')}) where not _skip"
+        f"bit_xor(hash({everything})) from ({reading.rows('rejecting')}) where not _gw_skip"
     )
     with _threads(con, 1 if reading.is_numbered_by_scan else None):
         rows, bad, first, last, _ = con.execute(query).fetchall()[0]
@@ -253,9 +255,9 @@ def _check_all_read(reading: Reading, rows: int) -> None:
     """
     if not _is_all(reading, rows):
         found = f"{rows:,} rows in {reading.expected_rows(exactly=True):,} lines (a broken line?)"
-        raise IngestFault(reading.label, found, "each line to belong to a row")
+        raise IngestFault(reading.label, found, "every line to belong to a row")
 
 
 def _is_all(reading: Reading, rows: int) -> bool:
-    """Whether the delivery has so many rows, as far as its bytes say."""
+    """Whether ``rows`` is the number of rows of the delivery, as far as its bytes show."""
     return reading.expected_rows() in {None, rows} or reading.expected_rows(exactly=True) == rows

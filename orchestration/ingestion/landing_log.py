@@ -98,7 +98,7 @@ class LandingLog:
         columns = {column.name for column in describe_table(con, SCHEMA, NAME)}
         self._exists = bool(columns)
         self._has_refusals = "refused" in columns
-        # The log of a lakehouse of 0.1 has no such column before the first refusal.
+        # In a lakehouse of release 0.1 the log lacks the column until the first refusal.
         self._landings = f"(from {LANDINGS} where refused is null)" if self._has_refusals else LANDINGS
 
     def _windows(self, condition: str = "") -> list[Window]:
@@ -110,7 +110,7 @@ class LandingLog:
         return merged(_EVER if start is None else Window(_utc(start), _utc(end)) for start, end in rows)
 
     def landed(self, *, before_run: str | None = None) -> list[Window]:
-        """The spans any delivery has landed for; one that holds all instants for no partitions.
+        """The windows that any delivery has landed for; one window of all instants if unpartitioned.
 
         Args:
             before_run: A run whose own landings do not count.
@@ -176,8 +176,8 @@ class LandingLog:
         latest = rows[0][0]
         return now if latest is None else max(now, _utc(latest) + timedelta(microseconds=1))
 
-    def says_last(self, landing: Landing) -> bool:
-        """Whether the newest line of a file refuses the same version of it for the same reason."""
+    def repeats_newest(self, landing: Landing) -> bool:
+        """Whether the newest entry of a file refuses the same version of it for the same reason."""
         if not self._has_refusals:
             return False
         rows = self._con.execute(

@@ -103,11 +103,11 @@ def event_days(table: Table, item: Item, place: Place, settings: Settings) -> se
         con.execute(f"set temp_directory = {literal(str(folder))}")
         con.execute(f"set memory_limit = {literal(settings.duckdb_memory_limit)}")
         with faults_of(item.label):
-            path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
+            path = unpack(deliver(item, place, settings, folder), ingest, folder)
             reading = READERS[ingest.format](con, table, path, item.label, item.parts)
             rows = con.execute(
                 f"select distinct {event.day} from ({reading.rows('rejecting')}) "
-                f"where not _skip and not {bad_row(table)}"
+                f"where not _gw_skip and not {bad_row(table)}"
             ).fetchall()
     return {row[0] for row in rows}
 
@@ -122,7 +122,7 @@ class Look:
     unsettled: list[str]
     gone: list[str]
     former: dict[str, Seen] = field(default_factory=dict)
-    """What was seen of the arrived files before."""
+    """The earlier state of the arrived files, as of the last look."""
 
 
 class Watch:
@@ -161,7 +161,7 @@ class Watch:
             found.seen[item.label] = former
             return
         # Renaming a file changes its ctime but not its mtime: such a file was whole when it came.
-        # A modification time may lie in the future; when the file was changed is the system's own clock.
+        # A modification time may be in the future; the time of the change is the system's own clock.
         last = min(stat.st_mtime, stat.st_ctime)
         is_whole = stat.st_ctime_ns > stat.st_mtime_ns or now - last > INTERVAL_SECONDS
         if not is_whole:
@@ -224,7 +224,7 @@ class Watch:
         """One request a span of days that the arrived files touch; the newest day if nothing tells."""
         if not look.arrived:
             return
-        # What a file was before is part of the request: it may come back to what it was at first.
+        # The earlier state of a file is part of the request: the file may return to its first state.
         names = json.dumps(
             sorted(
                 (label, s.sha256, s.mtime_ns, before.sha256, before.mtime_ns)

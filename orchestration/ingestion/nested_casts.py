@@ -1,4 +1,4 @@
-"""Casts of whole columns, nested types included: each scalar inside follows the rule of its own type.
+"""Casts of whole columns, including nested types: each scalar inside follows the rule of its own type.
 
 What belongs here: from the delivered type to the declared one, part by part. What does not: the rule of one
 scalar (``casts``), or the delivered types of a file.
@@ -19,10 +19,20 @@ from orchestration.ingestion.casts import (
 from orchestration.sql import identifier, literal
 
 NULL = TypeTree("scalar", "null")
-"""The delivered type of a column that can hold nothing but null."""
+"""The delivered type of a column that can hold only nulls."""
 
+MOST_DIGITS = 38
+"""The digits of the widest decimal."""
 _MARK = "\\u0001"
 _NUMBERS = r'("(?:[^"\\]|\\.)*")|(-?[0-9][-+0-9.eE]*)'
+
+
+def too_wide_decimal(tree: TypeTree) -> str | None:
+    """The first decimal in a type that has more digits than DuckDB's decimals; None if there is none."""
+    shape = decimal_shape(tree.name)
+    if shape is not None and shape[0] > MOST_DIGITS:
+        return tree.name
+    return next((found for _, part in tree.parts if (found := too_wide_decimal(part)) is not None), None)
 
 
 def literal_numbers(json: str) -> str:
@@ -34,7 +44,7 @@ def literal_numbers(json: str) -> str:
 
 
 def number_text(text: str) -> str:
-    """The delivered text of what was extracted from ``literal_numbers``."""
+    """SQL of the delivered text of a value that was extracted from ``literal_numbers``."""
     inner = r'"\\u0001([^"]*)"'
     return (
         f"if(starts_with({text}, chr(1)), {text}[2:], regexp_replace({text}, {literal(inner)}, '\\1', 'g'))"
@@ -44,6 +54,11 @@ def number_text(text: str) -> str:
 def has_lossy_number(json: str) -> str:
     """A condition: the JSON text may hold a number whose text DuckDB changes."""
     return f"regexp_matches({json}, '[0-9][.eE]|-0')"
+
+
+def repeats_key(json: str) -> str:
+    """A condition: the JSON object has a key twice, of whose values DuckDB would take the first."""
+    return f"len(json_keys({json})) <> list_unique(json_keys({json}))"
 
 
 def _some(conditions: list[str]) -> str:
@@ -60,7 +75,7 @@ Scalar = Callable[[str, str, str], "Cast | None"]
 
 
 def _list(items: str, element: Callable[[str], "Cast | None"], depth: int, declared: str) -> Cast | None:
-    name = f"x{depth}"
+    name = f"_gw_x{depth}"
     cast = element(name)
     if cast is None:
         return None
@@ -74,7 +89,7 @@ def _list(items: str, element: Callable[[str], "Cast | None"], depth: int, decla
 def _typed(
     cell: str, found: TypeTree, declared: TypeTree, scalar: Scalar, depth: int = 0
 ) -> Cast | None:  # fmt: skip
-    """A cell of any type by the rule for its scalars; None if its parts are not the declared ones."""
+    """The cast of a cell by the rule for its scalars; None if its parts are not those declared."""
     if found.name == NULL.name:
         return Cast(f"null::{declared.name}", "false", declared.name)
     if found.kind != declared.kind:
@@ -85,7 +100,7 @@ def _typed(
         (_, inner), (_, wanted) = found.parts[0], declared.parts[0]
         return _list(cell, lambda x: _typed(x, inner, wanted, scalar, depth + 1), depth, declared.name)
     if found.kind == "map":
-        name = f"x{depth}"
+        name = f"_gw_x{depth}"
         casts = [
             _typed(f"{name}.{part}", a, b, scalar, depth + 1)
             for (part, a), (_, b) in zip(found.parts, declared.parts, strict=True)
@@ -116,7 +131,7 @@ def _struct(cell: str, parts: Mapping[str, Cast], declared: str, faults: tuple[s
 
 def _map(cell: str, entries: str, name: str, key: Cast, value: Cast, declared: TypeTree) -> Cast:
     pairs = f"list_transform({entries}, lambda {name}: {{'key': {key.value}, 'value': {value.value}}})"
-    # Two keys may become one: that raises.
+    # Two keys may become equal, which raises.
     made = f"case when {cell} is not null then try(map_from_entries({pairs})) end::{declared.name}"
     bad = _some([key.is_bad, value.is_bad])
     faults = []
@@ -137,38 +152,34 @@ def _typed_scalar(cell: str, found: str, declared: str, zone: Zone) -> Cast | No
         bad = f"({cell} is not null and {value} is null)"
         if found == "timestamp_ns":
             bad = f"({bad} or coalesce({cell}::timestamp::timestamp_ns <> {cell}, false))"
-        return Cast(value, bad, f"timestamptz, local to {zone.name} there once")
+        return Cast(value, bad, f"timestamptz, a local time that occurs once in {zone.name}")
     if not _converts(found, declared):
         return None
     value = f"try_cast({cell} as {declared})"
     back = f"try_cast({value} as {found})"
     unlike = f"{back} is distinct from {cell}"
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"({unlike} or {value} is distinct from try_cast({value}::double as {declared}))"
     if declared == "double" and found in INTEGERS:
         unlike = "false"
     return Cast(value, f"({cell} is not null and ({value} is null or {unlike}))", declared)
 
 
 def _declared_as_found(cell: str, declared: str, zone: Zone) -> Cast:
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"{cell} is distinct from try_cast({cell}::double as {declared})"
-        return Cast(cell, f"({unlike})", f"{declared} that a double holds")
     if declared == "timetz":
-        return Cast(cell, f"coalesce(date_part('timezone', {cell}) <> 0, false)", "timetz at offset +00")
+        return Cast(cell, f"coalesce(date_part('timezone', {cell}) <> 0, false)", "timetz with offset +00")
     if declared in NAIVE and zone.is_event_time and zone.name not in {None, "UTC"}:
         instant = local_instant(f"{cell}::timestamp", str(zone.name))
         bad = f"({cell} is not null and {instant} is null)"
-        return Cast(cell, bad, f"{declared}, a local time that {zone.name} has once")
+        return Cast(cell, bad, f"{declared}, a local time that occurs once in {zone.name}")
     return Cast(cell, "false", declared)
 
 
 def _converts(found: str, declared: str) -> bool:
-    """Whether values of the delivered type may be of the declared one, each of them checked."""
+    """Whether values of the delivered type may fit the declared one; each value is then checked."""
     if found in INTEGERS:
         return declared in INTEGERS or declared in {"double", "float"} or decimal_shape(declared) is not None
-    if decimal_shape(found) is not None:
-        return decimal_shape(declared) is not None or declared in INTEGERS
+    if (shape := decimal_shape(found)) is not None:
+        is_number = decimal_shape(declared) is not None or declared in INTEGERS
+        return is_number and shape[0] <= MOST_DIGITS
     if found in {"float", "double"}:
         return declared in {"float", "double"}
     if found in NAIVE:
@@ -177,7 +188,7 @@ def _converts(found: str, declared: str) -> bool:
 
 
 def from_typed(column: str, found: TypeTree | str, declared: str, zone: Zone = UTC_ZONE) -> Cast | None:
-    """A cell that was delivered with a type; None where that type is another one than declared."""
+    """The cast of a cell that was delivered with a type; None if that type is not the declared one."""
     tree = type_tree(found) if isinstance(found, str) else found
     cast = _typed(identifier(column), tree, type_tree(declared), lambda c, f, t: _typed_scalar(c, f, t, zone))
     if cast is not None and cast.is_sure and tree == type_tree(declared):
@@ -187,7 +198,7 @@ def from_typed(column: str, found: TypeTree | str, declared: str, zone: Zone = U
 
 def _json(cell: str, declared: TypeTree, zone: Zone, depth: int = 0) -> Cast:
     """A JSON value, numbers as ``literal_numbers`` writes them."""
-    name, kind = f"x{depth}", f"coalesce(json_type({cell}), 'NULL')"
+    name, kind = f"_gw_x{depth}", f"coalesce(json_type({cell}), 'NULL')"
     if declared.kind == "scalar":
         text = f"json_extract_string({cell}, '$')"
         return text_cast(f"({number_text(text)})", declared.name, zone)
@@ -208,7 +219,8 @@ def _json(cell: str, declared: TypeTree, zone: Zone, depth: int = 0) -> Cast:
         value = f"case when {kind} = 'OBJECT' then {made.value} end"
         return Cast(value, f"({kind} <> 'NULL' and ({kind} <> 'OBJECT' or {made.is_bad}))", declared.name)
     known = ", ".join(literal(field) for field, _ in declared.parts)
-    more = f"len(list_filter(json_keys({cell}), lambda {name}: {name} not in ({known}))) > 0"
+    keys = f"json_keys({cell})"
+    more = f"len(list_filter({keys}, lambda {name}: {name} not in ({known}))) > 0 or {repeats_key(cell)}"
     parts = {
         field: _json(f"json_extract({cell}, {literal(_pointer(field))})", tree, zone, depth + 1)
         for field, tree in declared.parts
@@ -234,11 +246,14 @@ def _as_text(tree: TypeTree) -> str:
 
 
 def from_text(column: str, declared: str, zone: Zone = UTC_ZONE) -> Cast:
-    """A cell that was delivered as text: a nested one as JSON, or as DuckDB writes such a value."""
+    """The cast of a cell that was delivered as text: a nested value as JSON or in DuckDB's own notation."""
     cell, tree = identifier(column), type_tree(declared)
     if tree.kind == "scalar":
         return text_cast(cell, tree.name, zone)
-    numbers = f"if({has_lossy_number(cell)}, {literal_numbers(cell)}, {cell})"
+    numbers = (
+        f"case when contains({cell}, '{_MARK}') then null "
+        f"when {has_lossy_number(cell)} then {literal_numbers(cell)} else {cell} end"
+    )
     json = _json(f"({numbers})::json", tree, zone)
     texts = _as_text(tree)
     other = _typed(

@@ -1,4 +1,4 @@
-"""Line endings of text files: which one a file uses, where its records end, and one ending for all."""
+"""Line endings of text files: detect them, find where records end, and make them uniform."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ NAMES = {b"\n": "LF", b"\r\n": "CRLF", b"\r": "CR"}
 
 @dataclass(frozen=True)
 class NewlineCounts:
-    """How often each byte sequence occurs; ``crlf`` are part of both others."""
+    """The number of each byte sequence; each ``crlf`` also counts as one of both others."""
 
     cr: int
     lf: int
@@ -27,7 +27,7 @@ class NewlineCounts:
 
     @property
     def newline(self) -> bytes:
-        """The ending of records, where it is not mixed."""
+        """The ending of records in a file that is not mixed."""
         return b"\r\n" if self.crlf else b"\r" if self.cr and not self.lf else b"\n"
 
 
@@ -47,9 +47,9 @@ def count_newlines(path: Path) -> NewlineCounts:
 
 
 class Quotes:
-    """Follows a delimited text line by line and knows whether its end is inside a quoted field.
+    """Follows a delimited text line by line and tracks whether its end is inside a quoted field.
 
-    As in DuckDB a quote opens a field only at its start; in any other place it is text.
+    As in DuckDB, a quote opens a field only at its start; anywhere else it is text.
     """
 
     def __init__(self, delimiter: str | None) -> None:
@@ -60,7 +60,7 @@ class Quotes:
         self._field = re.compile(rb"(?:\A|(?<=[\r" + re.escape(self._delimiter) + rb']))"(?:[^"]|"")*+("?)')
 
     def feed(self, line: bytes) -> None:
-        """Move on by one line or a part of one that begins at a field, or inside the open one."""
+        """Advance by a line, or by a part of one that begins at a field or inside the open field."""
         if not self._delimiter or b'"' not in line:
             return
         quotes = line.count(b'"')
@@ -81,48 +81,66 @@ class Quotes:
 
 @dataclass(frozen=True)
 class LineCounts:
-    """Lines that are no records of their own: ``blank`` ones and those inside quoted fields."""
+    """Lines that do not begin a record: ``blank`` lines and lines inside quoted fields."""
 
     blank: int
     quoted: int
 
 
 def count_lines_without_record(path: Path, newline: bytes, delimiter: str | None, label: str) -> LineCounts:
-    """Find the lines of a text file that no row begins on.
+    """Count the lines of a text file on which no row begins.
 
     Raises:
         IngestFault: A quoted field is never closed.
     """
-    blank = quoted = opened = 0
-    quotes = Quotes(delimiter)
-    for number, line in enumerate(_lines(path, newline), 1):
-        if quotes.is_open:
-            quoted += 1
-        elif not line.strip():
-            blank += 1
-        was_open = quotes.is_open
-        quotes.feed(line)
-        if quotes.is_open and not was_open:
-            opened = number
+    blank = quoted = opened = number = 0
+    quotes, end = Quotes(delimiter), newline[-1:]
+    for lines in _batches(path, end):
+        if not quotes.is_open and _is_plain(lines, end, has_quotes=delimiter is not None):
+            number += lines.count(end)
+            continue
+        for line in lines.removesuffix(end).split(end):
+            number += 1
+            if quotes.is_open:
+                quoted += 1
+            elif not line.strip():
+                blank += 1
+            was_open = quotes.is_open
+            quotes.feed(line + end)
+            if quotes.is_open and not was_open:
+                opened = number
     if quotes.is_open:
         raise IngestFault(f"{label}, line {opened}", "a quote that is never closed", "a closing quote")
     return LineCounts(blank, quoted)
 
 
-def _lines(path: Path, newline: bytes) -> Iterator[bytes]:
-    if newline != b"\r":
-        with path.open("rb") as file:
-            yield from file
-        return
-    with path.open(encoding="latin-1", newline="\r") as text:
-        for line in text:
-            yield line.encode("latin-1")
+def _batches(path: Path, end: bytes) -> Iterator[bytes]:
+    """The bytes of a file, many whole lines at a time."""
+    rest = b""
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            lines, found, rest_of_chunk = chunk.rpartition(end)
+            if found:
+                yield rest + lines + found
+                rest = rest_of_chunk
+            else:
+                rest += chunk
+    if rest:
+        yield rest
+
+
+def _is_plain(lines: bytes, end: bytes, *, has_quotes: bool) -> bool:
+    """Whether no line is blank or has a quote: a few searches instead of a look at each line."""
+    if (has_quotes and b'"' in lines) or lines[:1].isspace():
+        return False
+    return not any(end + space in lines for space in (b" ", b"\t", b"\n", b"\r", b"\v", b"\f"))
 
 
 def with_one_newline(path: Path, delimiter: str | None, label: str, target: Path) -> Path:
-    """The same file with LF after each record; line breaks inside quoted fields stay as they are.
+    """Write the file to ``target`` with LF after each record, and return that path.
 
-    CRLF and LF may be mixed. A bare CR may be anything, so it ends records only if nothing else does.
+    Line breaks inside quoted fields do not change. CRLF and LF may be mixed. A bare CR is ambiguous, so it
+    ends records only if nothing else does.
 
     Raises:
         IngestFault: Some records end in CR and others do not.
@@ -140,7 +158,7 @@ def with_one_newline(path: Path, delimiter: str | None, label: str, target: Path
                 if first is not None and first != ending and b"\r" in (first, ending):
                     raise IngestFault(
                         f"{label}, line {number}", f"a line that ends in {NAMES[ending]}",
-                        f"{NAMES[first]}, as line 1 has (a carriage return in a value needs quotes)",
+                        f"{NAMES[first]}, as in line 1 (a carriage return in a value needs quotes)",
                     )  # fmt: skip
                 first = first or ending
                 out.write(line[: -len(ending)] + b"\n")
@@ -149,7 +167,7 @@ def with_one_newline(path: Path, delimiter: str | None, label: str, target: Path
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of a file, whichever ending they have."""
+    """The lines of a file, each with its ending, whichever that is."""
     for line in file:
         if b"\r" not in line or line.count(b"\r") == line.endswith(b"\r\n"):
             yield line

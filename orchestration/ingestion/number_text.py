@@ -1,4 +1,4 @@
-"""Numbers in JSON lines that DuckDB, which reads them as doubles, would change.
+"""Numbers in JSON lines that DuckDB would change, because it reads them as doubles.
 
 What belongs here: the condition that finds such lines. What does not: casts.
 """
@@ -11,7 +11,7 @@ from orchestration.ingestion.casts import INTEGERS
 from orchestration.sql import literal
 
 _LONG = r"[0-9]{14}[.eE]|[0-9]{10}\.[0-9]{3}|[0-9]{5}\.[0-9]{7}|\.[0-9]{12}"
-"""Numbers that may have more than 15 digits, and are no integers."""
+"""A regular expression for numbers that may have more than 15 digits and are not integers."""
 _TINY = r"[0-9.][eE]-[0-9]{3}|\.0{200}"
 _MOST_KEYS = 200
 
@@ -19,8 +19,8 @@ _MOST_KEYS = 200
 def lossy_line(table: Table, names: Iterable[str]) -> str:
     """A condition on a JSON line ``l``: DuckDB may change the text, or the value, of a number in it.
 
-    DuckDB reads every number with a point or an exponent as a double: that alters its text (columns of text
-    and nested ones), and its value if it has more than 15 digits (other numbers than doubles).
+    DuckDB reads every number with a point or an exponent as a double. That alters its text, which matters in
+    text and nested columns, and its value if it has more than 15 digits, which matters in all but doubles.
     """
     texts, numbers = [], []
     for name in names:

@@ -11,20 +11,19 @@ from typing import Literal
 
 import duckdb
 
-from orchestration.ingestion.casts import Cast
+from orchestration.ingestion.casts import CELL, Cast
 from orchestration.ingestion.delivery import TextFacts
 from orchestration.ingestion.newlines import count_lines_without_record
 from orchestration.sql import identifier, literal
 
 How = Literal["strict", "rejecting", "careful"]
-CELL = identifier("_cell")
-ROW_NUMBER = "file_row_number"
-"""DuckDB's number of a row of a Parquet file, from 0."""
+ROW_NUMBER = "_gw_row"
+"""The number of a row of a Parquet file, from 0."""
 
 
 @dataclass(frozen=True)
 class CellGroup:
-    """Columns whose cells are checked alike: a condition on ``_cell``, and what was expected."""
+    """Columns whose cells get the same check: a condition on ``_cell``, and what was expected."""
 
     is_bad: str
     declared: str
@@ -35,16 +34,20 @@ class CellGroup:
 class Reading:
     """SQL that reads the rows of one delivery.
 
-    ``cells`` gives one column a delivered column that is wanted, ``_skip`` (no row at all) and ``_broken``
-    (the row cannot be taken apart); ``casts`` make values of them. A row of another shape ends their scan;
-    ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` do so too, and have
-    ``_raw_text``. ``ordinal`` numbers the rows from 1. ``types`` are those of the cells, text if absent.
+    ``cells`` has a column for each wanted delivered column, ``_gw_skip`` (not a row) and ``_gw_broken`` (the
+    row cannot be split into cells); ``casts`` turn cells into values. A row of another shape ends the scan of
+    ``cells``; ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` does so
+    too, and has the delivered columns as ``_gw_d0`` and so on, from which ``raw_text`` builds the row's text.
+    ``ordinal`` numbers the rows from 1. ``types`` are the types of the cells; text if absent.
     """
 
     label: str
     cells: str
     careful_cells: str
     casts: Mapping[str, Cast]
+    raw_text: str
+    delivered: int
+    """How many of ``_gw_d0`` and so on there are."""
     rejecting_cells: str = ""
     types: Mapping[str, str] = field(default_factory=dict)
     new_columns: tuple[str, ...] = ()
@@ -56,7 +59,7 @@ class Reading:
     delimiter: str | None = None
     header_lines: int = 0
     rows_in_file: int | None = None
-    """How many rows there are, where the file says so itself."""
+    """The number of rows, if the file itself has it."""
     masked: frozenset[str] = frozenset()
     """Classified columns: their values are in no reason."""
 
@@ -66,20 +69,21 @@ class Reading:
         return tuple(self.casts)
 
     def rows(self, how: How = "strict") -> str:
-        """A select of values by column name, ``_n`` (ordinal), ``_bad``, and when careful more.
+        """A select of values by column name, ``_gw_n`` (ordinal), ``_gw_bad`` and ``_gw_skip``.
 
-        That is ``_raw_text``, ``_broken`` and the cells of each group as a list, ``_g0`` and so on.
+        With ``careful`` also ``_gw_broken`` and the columns that ``raw_text`` and ``fault_columns`` read.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
+        is_careful = how == "careful"
         source = self.cells if how == "strict" else self.rejecting_cells or self.cells
-        source = self.careful_cells if how == "careful" else source
-        more = ["_skip"] if how != "careful" else ["_skip", "_broken", "_raw_text", *self._cell_lists()]
-        columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _bad", *more])
-        inner = f"select {columns} from ({self._values(source, is_careful=how == 'careful')})"
+        source = self.careful_cells if is_careful else source
+        more = ["_gw_skip", "_gw_broken", *self._cells(), *self._delivered()] if is_careful else ["_gw_skip"]
+        columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _gw_bad", *more])
+        inner = f"select {columns} from ({self._values(source, is_careful=is_careful)})"
         if self.is_numbered_by_scan:
-            return f"select *, {self.ordinal} as _n from ({inner})"
+            return f"select *, {self.ordinal} as _gw_n from ({inner})"
         return (
-            f"select *, {ROW_NUMBER} + 1 as _n from ({inner.replace('select ', f'select {ROW_NUMBER}, ', 1)})"
+            f"select *, {ROW_NUMBER} + 1 as _gw_n from (select {ROW_NUMBER}, {inner.removeprefix('select ')})"
         )
 
     @property
@@ -93,49 +97,59 @@ class Reading:
         return self.facts is not None and self.facts.has_nul
 
     def _values(self, source: str, *, is_careful: bool) -> str:
-        """Values by column name, and the cells they are made of as ``_c0`` and so on.
+        """Values by column name, and the cells that they come from as ``_gw_c0`` and so on.
 
-        What is wrong with a value is asked one level above: as one level, the time to plan it would grow
-        with the square of the columns.
+        Values are checked one level above: in one level the planning time would grow with the square of the
+        number of columns.
         """
-        values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
-        cells = [f"{identifier(name)} as _c{i}" for i, name in enumerate(self.casts)]
-        more = ["_skip", "_broken", *(["_raw_text"] if is_careful else [])]
+        values = [
+            f"{cast.value.replace(CELL, identifier(name))} as {identifier(name)}"
+            for name, cast in self.casts.items()
+        ]
+        cells = [
+            f"{identifier(name)} as {cell}" for name, cell in zip(self.casts, self._cells(), strict=True)
+        ]
+        more = ["_gw_skip", "_gw_broken", *(self._delivered() if is_careful else [])]
         more += [] if self.is_numbered_by_scan else [ROW_NUMBER]
         return f"select {', '.join([*values, *cells, *more])} from ({source})"
 
     def _is_bad(self) -> str:
-        bad = ["_broken"]
+        bad = ["_gw_broken"]
         for i, (name, cast) in enumerate(self.casts.items()):
             if cast.is_bad != "false":
                 by_value = cast.is_bad.replace(cast.value, "\0")
-                bad.append(by_value.replace(identifier(name), f"_c{i}").replace("\0", identifier(name)))
+                bad.append(by_value.replace(CELL, f"_gw_c{i}").replace("\0", identifier(name)))
         if self.has_nul:
-            bad += [f"coalesce(contains(_c{i}::varchar, chr(0)), false)" for i, _ in enumerate(self.casts)]
+            bad += [f"coalesce(contains(_gw_c{i}::varchar, chr(0)), false)" for i, _ in enumerate(self.casts)]
         return " or ".join(bad)
 
-    def _cell_lists(self) -> list[str]:
-        position = {name: at for at, name in enumerate(self.casts)}
+    def _cells(self) -> list[str]:
+        return [f"_gw_c{i}" for i in range(len(self.casts))]
+
+    def _delivered(self) -> list[str]:
+        return [f"_gw_d{i}" for i in range(self.delivered)]
+
+    def fault_columns(self) -> list[str]:
+        """Of careful rows: the cells of each group as a list, ``_g0`` and so on."""
+        cells = dict(zip(self.casts, self._cells(), strict=True))
         return [
-            f"[{', '.join(f'_c{position[name]}' for name in group.columns)}] as _g{i}"
+            f"[{', '.join(cells[name] for name in group.columns)}] as _g{i}"
             for i, group in enumerate(self.groups())
         ]
 
     def groups(self) -> list[CellGroup]:
-        """The columns that can be at fault: SQL for each kind of column, not for each column."""
+        """The columns that can have faults, grouped so that SQL is per kind of column, not per column."""
         found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for name, cast in self.casts.items():
             if cast.is_bad != "false" or self.has_nul:
-                # What is checked of a cell depends on its types only: its name is all that differs.
-                is_bad = cast.is_bad.replace(identifier(name), CELL)
-                found[is_bad, cast.declared, self.types.get(name, "")].append(name)
+                found[cast.is_bad, cast.declared, self.types.get(name, "")].append(name)
         return [CellGroup(is_bad, declared, tuple(names)) for (is_bad, declared, _), names in found.items()]
 
     def expected_rows(self, *, exactly: bool = False) -> int | None:
-        """How many rows the delivery has; None where nothing says so.
+        """The number of rows of the delivery; None if it is unknown.
 
         Args:
-            exactly: Find the lines of a text that are no rows, which takes one more look at the file.
+            exactly: Subtract the lines of a text that are not rows, which reads the file once more.
 
         Raises:
             IngestFault: A quoted field is never closed.
@@ -146,7 +160,7 @@ class Reading:
         if not exactly:
             return lines
         none = count_lines_without_record(self.path, self.facts.newline, self.delimiter, self.label)
-        # The header's own line breaks are no rows either way.
+        # Line breaks in the header are not rows in either case.
         return lines - none.blank - none.quoted + self.header_lines - min(self.header_lines, 1)
 
     def rejected(self, con: duckdb.DuckDBPyConnection) -> int:
@@ -162,23 +176,23 @@ class Reading:
             con.execute(f"drop table if exists {self.rejects.replace('_rejects', '_scans')}")
 
     def faults_of_cells(self) -> str:
-        """A select of ``_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
+        """A select of ``_gw_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
         position = {name: at for at, name in enumerate(self.casts)}
-        broken = "null::varchar as c, 'not one whole JSON object' as r"
-        parts = [f"select _n, -1 as _at, {broken} from _suspects where _broken"]
+        broken = "null::varchar as c, 'not one complete JSON object with each key once' as r"
+        parts = [f"select _gw_n, -1 as _at, {broken} from _suspects where _gw_broken"]
         for i, group in enumerate(self.groups()):
             positions = ", ".join(str(position[name]) for name in group.columns)
             names = ", ".join(map(literal, group.columns))
             masked = [literal(name) for name in group.columns if name in self.masked]
             text = f"if(c in ({', '.join(masked)}), '***', {CELL}::varchar)" if masked else f"{CELL}::varchar"
             cells = (
-                f"(select _n, unnest([{positions}]) as _at, unnest([{names}]) as c, unnest(_g{i}) as {CELL} "
-                "from _suspects where not _broken)"
+                f"(select _gw_n, unnest([{positions}]) as _at, unnest([{names}]) as c, "
+                f"unnest(_g{i}) as {CELL} from _suspects where not _gw_broken)"
             )
             expected = literal(f"', expected {group.declared}")
             why = f"c || ': found ''' || {text} || {expected}"
-            parts.append(f"select _n, _at, c, {why} as r from {cells} where {group.is_bad}")
+            parts.append(f"select _gw_n, _at, c, {why} as r from {cells} where {group.is_bad}")
             if self.has_nul:
                 nul = f"contains({CELL}::varchar, chr(0))"
-                parts.append(f"select _n, _at, c, 'a NUL byte' as r from {cells} where {nul}")
+                parts.append(f"select _gw_n, _at, c, 'a NUL byte' as r from {cells} where {nul}")
         return " union all ".join(parts)

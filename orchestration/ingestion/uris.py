@@ -187,7 +187,7 @@ def local_items(place: Place, ingest: Ingest) -> list[Item]:
 def path_parts(place: Place, address: str) -> tuple[tuple[str, str], ...]:
     """The ``key=value`` folders between a place of many files and one of them.
 
-    What is above the declared folder, or above a pattern's first wildcard, does not count.
+    Folders above the declared one, or above the first wildcard of a pattern, do not count.
     """
     if not place.is_many:
         return ()

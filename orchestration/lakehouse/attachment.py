@@ -96,7 +96,7 @@ class Attachment:
     @property
     def options(self) -> Mapping[str, str]:
         """Options of the ``attach`` statement, values unquoted."""
-        # Rows that live in the catalog lose what a struct holds, and stay out of sight of other engines.
+        # DuckLake alters structs in rows that it stores in the catalog; other engines do not see such rows.
         options = {"data_path": self.data_path, "data_inlining_row_limit": "0"}
         if self.is_embedded:
             options |= {"meta_journal_mode": "WAL", "meta_busy_timeout": "30000"}

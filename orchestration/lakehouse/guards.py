@@ -1,13 +1,13 @@
-"""Triggers in the catalog that keep DuckLake 1.5 from wrong answers, whoever writes or reads.
+"""Triggers in the catalog that prevent wrong results of DuckLake 1.5, for every reader and writer.
 
-They act inside the transaction of each commit, so that they cover dbt, Soda and a bare DuckDB too:
+They run inside the transaction of each commit, so that they also cover dbt, Soda and plain DuckDB:
 
-- The bounds of a float or double column leave NaN out, and ``x <> 1`` skips a file that holds 1 and NaN
-  (duckdb/ducklake#1263); they are compared as text in another type, and ``x = 1e20`` skips a file of
-  floats: such a column gets no bounds. Only float and double columns have a value in ``contains_nan``.
+- The bounds of a float or double column ignore NaN, so ``x <> 1`` skips a file that holds 1 and NaN
+  (duckdb/ducklake#1263); and they are compared as text in another type, so ``x = 1e20`` skips a file of
+  floats. Such a column gets no bounds. Only float and double columns have a value in ``contains_nan``.
 - A table's bounds shrink when maintenance rewrites a file without its deleted rows, and a query of an older
-  snapshot takes them for its own (duckdb/ducklake#1378): bounds that change are dropped for good.
-- Parquet alters the values of some types: a column of such a type is refused.
+  snapshot uses the new bounds (duckdb/ducklake#1378). Bounds that change are dropped permanently.
+- Parquet alters the values of some types. A column of such a type is refused.
 """
 
 import subprocess
@@ -40,7 +40,7 @@ def _refusal(data_type: str) -> str:
 
 
 def _sqlite_triggers() -> dict[str, str]:
-    """A trigger corrects the row that was just inserted: SQLite cannot change it before."""
+    """Triggers by name; they correct rows after the insert, because SQLite cannot change them before."""
     triggers = {
         "groundwork_file_bounds": """after insert on ducklake_file_column_stats
             when new.contains_nan is not null and coalesce(new.min_value, new.max_value) is not null begin
@@ -82,7 +82,7 @@ _POSTGRES_TRIGGERS = {
 }
 _TABLES = ("ducklake_file_column_stats", "ducklake_table_column_stats", "ducklake_column")
 _CORRECTIONS = (
-    # What was written before: which bounds a rewrite has made too narrow cannot be told any more.
+    # Earlier rows: nothing records which of their bounds a rewrite has made too narrow.
     "update ducklake_file_column_stats set min_value = null, max_value = null where contains_nan is not null",
     "update ducklake_table_column_stats set min_value = null, max_value = null, contains_null = {true}",
     "update ducklake_metadata set value = '0' where key = 'data_inlining_row_limit'",
@@ -90,7 +90,7 @@ _CORRECTIONS = (
 
 
 def are_installed(con: duckdb.DuckDBPyConnection, attachment: Attachment) -> bool:
-    """Whether the attached catalog has every trigger, and no option that inlines rows."""
+    """Whether the attached catalog has every trigger and does not inline rows."""
     if attachment.is_embedded:
         found = "sqlite_query('{}', 'select name from sqlite_master where type = ''trigger''')"
     else:
@@ -104,7 +104,7 @@ def are_installed(con: duckdb.DuckDBPyConnection, attachment: Attachment) -> boo
 
 
 def install(con: duckdb.DuckDBPyConnection, attachment: Attachment) -> None:
-    """Install the triggers into the attached catalog, and correct what was written without them.
+    """Install the triggers in the attached catalog, and correct statistics that were written without them.
 
     Raises:
         duckdb.Error: The catalog is locked, or belongs to another role.
@@ -117,7 +117,7 @@ def install(con: duckdb.DuckDBPyConnection, attachment: Attachment) -> None:
 
 
 def _install_in_sqlite(attachment: Attachment) -> None:
-    # In a process of its own: two copies of SQLite in one process break each other's file locks.
+    # In a separate process: two copies of SQLite in one process break each other's file locks.
     script = (
         "import sqlite3, sys\n"
         f"con = sqlite3.connect(sys.argv[1], timeout={_LOCK_SECONDS}, isolation_level=None)\n"
@@ -156,5 +156,5 @@ def _install_in_postgres(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def avoid_statistics(con: duckdb.DuckDBPyConnection) -> None:
-    """Make a reader of a catalog without the triggers skip no file: slower, and right."""
+    """Stop a reader of a catalog without triggers from skipping files, which is slower but correct."""
     con.execute("set disabled_optimizers = 'filter_pushdown,statistics_propagation'")

@@ -1,6 +1,6 @@
-"""Rows that DuckLake stored in its catalog: restored where it reads them wrong, then moved to files.
+"""Rows that DuckLake stored in its catalog: restore those that it reads wrong, then move all to files.
 
-Up to the release before, DuckLake inlined writes of at most ten rows. It stores a struct as a SQL literal,
+Up to the previous release DuckLake inlined writes of at most ten rows. It stores a struct as a SQL literal,
 ``{'x': CAST('2024-01-02' AS DATE), 'y': 'it''s'}``, and reads it back as a cast from text, which fails or
 drops quotes (duckdb/ducklake#1435). The literal is exact: it is parsed, and written as text that the cast
 reads.
@@ -19,13 +19,13 @@ from orchestration.sql import identifier, literal
 
 _CATALOG = f"__ducklake_metadata_{LAKE}"
 _RESTORED = "groundwork_restored_rows"
-"""Which rows hold text that the cast reads; a process may be killed before it has moved them."""
+"""The table of rows that already hold text that the cast reads, in case the process dies before the move."""
 _TEXT_TYPES = ("list", "array", "map")
 
 
 @dataclass(frozen=True)
 class InlinedRows:
-    """Rows of one table that stay in the catalog, and why."""
+    """Rows of one table that stay in the catalog, with the reason."""
 
     schema: str
     table: str
@@ -35,21 +35,21 @@ class InlinedRows:
     def __str__(self) -> str:
         return (
             f"{self.schema}.{self.table}: {self.rows} rows stay in the catalog: {self.reason}; "
-            "drop the table and build it again (README, 'Tables to build again')"
+            "drop the table and rebuild it (README, 'Tables to build again')"
         )
 
 
 class StructLiteralError(ValueError):
-    """The text is no literal of the struct."""
+    """The text is not a literal of the struct."""
 
 
 def _constant(text: str) -> str:
-    """A text in SQL, which holds no zero byte in a literal."""
+    """SQL of a text; a SQL literal cannot hold a zero byte."""
     return "(" + " || chr(0) || ".join(map(literal, text.split("\0"))) + ")"
 
 
 class _Literal:
-    """A parser of one literal, which gives it as a SQL expression of constants only."""
+    """Parses one literal into a SQL expression that has only constants."""
 
     def __init__(self, text: str) -> None:
         self._text, self._at = text, 0
@@ -143,10 +143,10 @@ class _Literal:
 
 
 def readable_text(con: duckdb.DuckDBPyConnection, text: str, data_type: DuckDBPyType) -> str:
-    """The struct of a literal as text that a cast to its type reads as the very value.
+    """The struct of a literal as text that a cast to its type reads as the same value.
 
     Raises:
-        StructLiteralError: The text is no such literal, or no text gives its value.
+        StructLiteralError: The text is not such a literal, or no text is read as its value.
     """
     value = f"select cast({_Literal(text).expression(data_type)} as {data_type}) as v"
     try:
@@ -162,7 +162,7 @@ def readable_text(con: duckdb.DuckDBPyConnection, text: str, data_type: DuckDBPy
 
 @dataclass(frozen=True)
 class _InlinedTable:
-    """A table of the catalog that holds rows of a table of the lakehouse."""
+    """A table of the catalog with inlined rows of one table of the lakehouse."""
 
     name: str
     table_id: int
@@ -171,10 +171,10 @@ class _InlinedTable:
 
 
 def flush_inlined_rows(con: duckdb.DuckDBPyConnection) -> list[InlinedRows]:
-    """Move the rows and deletes that the catalog holds into files; snapshots stay as they are.
+    """Move inlined rows and deletes from the catalog to files; snapshots do not change.
 
     Returns:
-        What stays in the catalog: rows that cannot be restored, or that a file would alter.
+        The rows that stay in the catalog: they cannot be restored, or a file would alter them.
     """
     live = _live_tables(con)
     if not live:
@@ -188,7 +188,7 @@ def flush_inlined_rows(con: duckdb.DuckDBPyConnection) -> list[InlinedRows]:
 def _flush(
     con: duckdb.DuckDBPyConnection, tables: Sequence[tuple[str, str]], apart: Collection[tuple[str, str]]
 ) -> None:
-    """Move what the catalog holds of these tables into files, but of those apart."""
+    """Move the inlined rows of tables to files, except those of the tables in ``apart``."""
     if not apart:
         con.execute(f"call ducklake_flush_inlined_data('{LAKE}')")
         return
@@ -218,7 +218,7 @@ def _inlined_tables(con: duckdb.DuckDBPyConnection) -> list[_InlinedTable]:
 
 
 def _restore(con: duckdb.DuckDBPyConnection, inlined: _InlinedTable) -> InlinedRows | None:
-    """Write the structs of an inlined table as text that reads right; what cannot be moved, if any."""
+    """Rewrite the structs of an inlined table as readable text; return the rows that cannot move, if any."""
     (count,) = con.execute(f"select count(*) from {_CATALOG}.{identifier(inlined.name)}").fetchall()[0]
     if not count:
         return None

@@ -52,7 +52,7 @@ class Upkeep:
     orphans_removed: int
     rows_inlined: int
     inlined: tuple[InlinedRows, ...] = ()
-    """What stays in the catalog, of ``rows_inlined`` rows."""
+    """Those of ``rows_inlined`` rows that stay in the catalog."""
 
     def as_metadata(self) -> dict[str, int]:
         """Flat numbers: ``before_live_files``, ``after_live_files``, ``files_compacted`` ..."""

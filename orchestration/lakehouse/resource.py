@@ -49,7 +49,7 @@ def retry_on_conflict(work: Callable[[], T], timeout_seconds: float) -> T:
 
 
 _PREPARED: set[str] = set()
-"""Catalogs that this process has seen guarded."""
+"""Catalogs that are known to have the triggers."""
 _Shared = dict[tuple[bool, int | None], duckdb.DuckDBPyConnection]
 """Open connections: which can only read, and of which snapshot; None is the newest state."""
 _KEPT: dict[str, _Shared] = {}
@@ -147,7 +147,7 @@ class LakehouseResource(DuckDBResource):
         return con
 
     def _guard(self, con: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
-        """Make sure that the catalog has its triggers; a reader goes without what they correct."""
+        """Install missing triggers; a read-only connection reads without file statistics instead."""
         attachment, timeout = self.attachment, self.settings.lake_lock_timeout_seconds
         if not retry_on_conflict(lambda: guards.are_installed(con, attachment), timeout):
             if read_only:
@@ -157,19 +157,21 @@ class LakehouseResource(DuckDBResource):
                 retry_on_conflict(lambda: guards.install(con, attachment), timeout)
             except duckdb.Error as error:
                 reason = attachment.without_password(str(error))
-                raise guards.CatalogGuardError(f"catalog of the lakehouse: no triggers: {reason}") from None
+                raise guards.CatalogGuardError(
+                    f"lakehouse catalog: cannot install the triggers: {reason}"
+                ) from None
             try:
                 for rows in retry_on_conflict(lambda: flush_inlined_rows(con), timeout):
                     _LOG.warning("%s", rows)
-            except duckdb.Error as error:  # the next maintenance tries again
+            except duckdb.Error as error:  # The next maintenance tries again.
                 _LOG.warning("rows stay in the catalog: %s", attachment.without_password(str(error)))
         _PREPARED.add(attachment.path)
 
     def prepare(self) -> None:
-        """Make the lakehouse if there is none and guard its catalog, before dbt writes to it.
+        """Create the lakehouse if there is none, and install its triggers, before dbt writes to it.
 
         Raises:
-            CatalogGuardError: The triggers cannot be installed. What else fails, fails in the writer too.
+            CatalogGuardError: The triggers cannot be installed. Other errors are left to the writer.
         """
         if self.attachment.exists and self.attachment.path in _PREPARED:
             return

@@ -339,8 +339,8 @@ def decide(
         checks: Whether the blocking checks that the model depends on hold now.
 
     Returns:
-        What was decided in words, the event by which the champion serves, if there is one, and the checks for
-        want of which nothing was promoted.
+        The decision as text, the event by which the champion serves, if there is one, and the checks that
+        withheld a promotion, empty if none was withheld.
 
     Raises:
         RegistryError: Nothing was judged, or another champion serves by now than it was compared with.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Method = Literal["isotonic", "platt", "none"]
 VERSION = 1
-"""Raise it when the same scores are calibrated otherwise: it is part of a model's definition."""
+"""Increment it when the same scores are calibrated differently: it is part of a model's definition."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def hold_contest(
     return Contest(
         part,
         Contender(challenger, challenger.scorer.score(part.rows)),
-        # What the challenger declares decides: a champion that rejects infinite values blocks no successor.
+        # The challenger's declaration decides: a champion that rejects infinite values blocks no successor.
         Contender(opponent, opponent.scorer.without_infinite().score(part.rows)),
         against,
         why,

@@ -23,14 +23,14 @@ Floats = NDArray[np.float64]
 
 _NAN = float("nan")
 VERSION = 1
-"""Raise it when the same rows are encoded to other numbers: it is part of a model's definition."""
+"""Increment it when the same rows are encoded differently: it is part of a model's definition."""
 OTHER = 0
 """The code of every text that is no category of its own."""
 Infinite = Literal["reject", "null"]
 
 
 class InfiniteValueError(ValueError):
-    """Numbers of an input are infinite; ``rows`` has the number of rows of each column."""
+    """Numbers of an input are infinite; ``rows`` has the number of such rows by column."""
 
     def __init__(self, rows: Mapping[str, int]) -> None:
         self.rows = dict(rows)
@@ -53,7 +53,7 @@ class MatrixEncoding:
 
     columns: tuple[EncodedColumn, ...]
     infinite: Infinite = "reject"
-    """What becomes of an infinite number: an error, or a missing value."""
+    """How an infinite number is treated: an error (``reject``) or a missing value (``null``)."""
 
     @property
     def matrix_columns(self) -> tuple[Column, ...]:
@@ -162,5 +162,5 @@ def _encoded(values: pa.ChunkedArray, column: EncodedColumn) -> Floats:
         numbers = pc.if_else(pc.is_null(values), None, codes)
     else:
         numbers = pc.cast(values, pa.int8()) if column.kind == "flag" else values
-    floats = pc.cast(numbers, pa.float64(), safe=False)  # The nearest double of a whole number above 2**53.
+    floats = pc.cast(numbers, pa.float64(), safe=False)  # An integer above 2**53 becomes the nearest double.
     return np.asarray(pc.fill_null(floats, float("nan")).combine_chunks().to_numpy(zero_copy_only=False))

@@ -107,7 +107,7 @@ def inputs_hold(checks: Mapping[str, bool | None]) -> Told:
 
 
 def not_holding(checks: Mapping[str, bool | None]) -> str:
-    """The checks that failed, and apart from them those that were not evaluated; empty when all hold."""
+    """The checks that failed and, separately, those that were not evaluated; empty if all hold."""
     kinds = ((False, "failed"), (None, "not evaluated"))
     found = [(what, sorted(name for name, holds in checks.items() if holds is kind)) for kind, what in kinds]
     return "; ".join(f"{len(names)} {what}: {', '.join(names)}" for what, names in found if names)

@@ -1,6 +1,6 @@
-"""Infinite numbers among a model's inputs: whether there are any, and which, in words.
+"""Infinite numbers among a model's inputs: detection and messages.
 
-What belongs here: finding and naming them. What does not: what becomes of one (``encoding``).
+What belongs here: finding and naming them. What does not: how they are treated (``encoding``).
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def has_infinite(values: pa.ChunkedArray) -> bool:
 
 
 def infinite_inputs(spec: ModelSpec, rows: Mapping[str, int]) -> str:
-    """What was found and expected, given the rows of each column, and where to declare otherwise."""
+    """What was found and expected, given the number of rows by column, and the key that changes it."""
     by_name = {i.name: i for i in spec.inputs}
     found = []
     for name, count in rows.items():
@@ -33,12 +33,12 @@ def infinite_inputs(spec: ModelSpec, rows: Mapping[str, int]) -> str:
     place = f"{spec.exposure.file}: exposures.{spec.name}.config.meta.model.infinite"
     return (
         f"found {', '.join(found)}, expected finite numbers: correct the feature's SQL, "
-        f"or declare {place}: null to take them as missing"
+        f"or declare {place}: null to treat them as missing"
     )
 
 
 def infinite_words(spec: ModelSpec, rows: pa.Table, place: str) -> str:
-    """The infinite inputs of rows, with the keys of a few rows unless those are classified."""
+    """The message about infinite inputs of rows, with the keys of a few rows unless they are classified."""
     columns = [i.name for i in spec.inputs if has_infinite(rows.column(i.name))]
     counts = {name: int(pc.sum(pc.is_inf(rows.column(name))).as_py()) for name in columns}
     declared = {name: spec.table.column(name) for name in spec.row_keys}

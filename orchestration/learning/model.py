@@ -49,7 +49,7 @@ class Scorer:
         return self.calibration.apply(self.fitted.predict(matrix))
 
     def without_infinite(self) -> "Scorer":
-        """The same scorer, to which an infinite number is a missing value."""
+        """The same scorer, but an infinite number counts as a missing value."""
         return replace(self, encoding=replace(self.encoding, infinite="null"))
 
     def files(self, algorithm: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 BINS = 20
 VERSION = 1
-"""Raise it when the same rows give another profile: it is part of a model's definition."""
+"""Increment it when the same rows give a different profile: it is part of a model's definition."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ class ModelSpec:
 
     @cached_property
     def row_keys(self) -> tuple[str, ...]:
-        """The entity keys of its features and the prediction time: what a row is named by."""
+        """The entity keys of its features and the prediction time, which identify a row in messages."""
         keys = [key for wanted in self.service.features for key in wanted.role.join_keys]
         return tuple(dict.fromkeys([*keys, self.training_set.prediction_time]))
 

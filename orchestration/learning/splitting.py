@@ -19,7 +19,7 @@ from orchestration.declarations import ModelSplit, TrainingSet
 Whole = NDArray[np.int64]
 _INSTANT = pa.timestamp("us", tz="UTC")
 VERSION = 1
-"""Raise it when other rows train, validate or evaluate: it is part of a model's definition."""
+"""Increment it when different rows train, validate or evaluate: it is part of a model's definition."""
 
 
 class SplitError(ValueError):

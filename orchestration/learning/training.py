@@ -42,7 +42,7 @@ from orchestration.learning.statistics.persistence import persistence
 Floats = NDArray[np.float64]
 FORMAT = 1
 VERSION = 1
-"""Raise it when the same rows give another model: it is part of a model's definition."""
+"""Increment it when the same rows give a different model: it is part of a model's definition."""
 
 
 class Dataset(Protocol):

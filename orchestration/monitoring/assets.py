@@ -128,7 +128,7 @@ def _watcher(
 
 
 def _not_served(spec: ModelSpec, watcher: "Watcher", window: Window) -> str | None:
-    """Why a window without predictions is right: the first champion came after it; None when it is wrong."""
+    """Why a window may have no predictions: the first champion came after it; None if it should have some."""
     if champion_of(watcher.registry.events(spec.name), spec.name, window.end) is not None:
         return None
     return f"nothing to measure yet: no champion was serving before {window.end:%Y-%m-%d %H:%M} UTC"

@@ -113,7 +113,7 @@ class _Part:
         self.profile = profile
         column = identifier(name)
         self.value, self.aggregates, self._read = {
-            # As the encoding has it: a value is a finite number or missing.
+            # As in the encoding, a value is a finite number or missing.
             "number": (
                 f"case when isfinite({column}::double) then {column}::double end",
                 self._of_number,

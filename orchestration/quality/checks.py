@@ -50,7 +50,7 @@ def _checks(contract: Contract, clock: Clock) -> dg.AssetChecksDefinition:
         key = asset_key(table)
         partitions = {} if column is None else {key: column.partition}
         history = CheckHistory(context.instance, partitions, context.run.run_id)
-        # Before the first row is read: what is built meanwhile is not tested.
+        # Before the first row is read: data that is built meanwhile is not tested.
         until = history.newest_materialization(key)
         windowed: list[dg.AssetCheckKey] = []
         with lakehouse.reader() as con:

@@ -54,7 +54,7 @@ class WindowColumn:
     data_type: str
     partition: Partition
     zone: str = "UTC"
-    """The zone that a ``TIMESTAMP`` is local to."""
+    """The time zone of zone-less timestamps."""
 
     def predicate(self, window: Window) -> str:
         """SQL that is true for the rows of a window."""

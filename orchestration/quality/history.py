@@ -56,7 +56,7 @@ def check_levels(contracts: Sequence[Contract]) -> dict[dg.AssetCheckKey, str]:
 def check_states(
     instance: dg.DagsterInstance, contracts: Sequence[Contract], run_id: str = ""
 ) -> dict[dg.AssetCheckKey, CheckState]:
-    """How every check of the contracts stands for the data that is there now."""
+    """The state of every check of the contracts for the current data."""
     columns = {asset_key(c.target.table): c.target.window_column for c in contracts}
     partitions = {key: column.partition for key, column in columns.items() if column is not None}
     return CheckHistory(instance, partitions, run_id).states(check_keys(contracts))
@@ -67,7 +67,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def _row(result: Result) -> dict[str, Any] | None:
-    """The history row of a result; None for one that is not a contract's."""
+    """The history row of a result; None if it is not of a contract."""
     found = result.evaluation
     metadata = {name: value.value for name, value in found.metadata.items()}
     if "contract_sha256" not in metadata:
@@ -231,11 +231,11 @@ def failing(
     states: Mapping[dg.AssetCheckKey, CheckState],
     levels: Mapping[dg.AssetCheckKey, str],
 ) -> list[Failing]:
-    """The checks that do not hold for the data that is there now, and since when.
+    """The checks that do not hold for the current data, and since when.
 
     Args:
         con: An open connection to the lakehouse.
-        states: How the present checks stand.
+        states: The states of the present checks.
         levels: ``fail`` or ``warn`` by check.
     """
     known = {(one.layer, one.table, one.check): one for one in _failing_results(con)}

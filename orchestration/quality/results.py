@@ -149,14 +149,14 @@ def check_result(
 def with_open_failures(
     result: dg.AssetCheckResult, window: Window | None, failures: OpenFailures
 ) -> dg.AssetCheckResult:
-    """The result with the windows that still fail elsewhere: failed as long as there is one.
+    """Add the windows that still fail to the result, which fails as long as there is one.
 
-    Dagster and its UI go by the newest result of a check, whichever window it is about.
+    Dagster and its UI use the newest result of a check, whichever window it is about.
 
     Args:
-        result: What came out for ``window``.
-        window: The window it is about; None for the whole table.
-        failures: What was open before the run.
+        result: The result for ``window``.
+        window: The tested window; None for the whole table.
+        failures: The open failures before the run.
     """
     elsewhere = failures.outside(window)
     found = dict(elsewhere.by_window)

@@ -65,7 +65,7 @@ def _create(con: duckdb.DuckDBPyConnection, table: Table, rows: object) -> None:
 def recorded_checks(
     history: CheckHistory, checks: Iterable[dg.AssetCheckKey]
 ) -> list[dg.AssetCheckEvaluation]:
-    """How checks stand for the data that is copied, of those that were ever evaluated."""
+    """The state for the copied data of each check that was ever evaluated."""
     evaluations = []
     for key, state in history.states(sorted(checks, key=str)).items():
         if state.settled is None:

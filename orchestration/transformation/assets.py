@@ -33,7 +33,7 @@ def build_layer_assets(
         manifest: What ``load_manifest`` gave.
         settings: Where the project is.
         clock: Decides how far open-ended partitions reach.
-        checks: The checks of the graph; nothing is built where a blocking one of another layer does not hold.
+        checks: The checks of the graph; nothing is built if a blocking one on an input does not hold.
 
     Raises:
         DeclarationError: A dbt test belongs to no model or seed.

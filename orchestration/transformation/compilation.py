@@ -26,9 +26,9 @@ def compile_models(
     Args:
         settings: Where the project is.
         manifest: What ``load_manifest`` gave.
-        unique_ids: The models, and seeds, which have none: theirs is empty.
+        unique_ids: Of models and seeds; the SQL of a seed is empty.
         variables: dbt's, in addition to the project's own.
-        environment: What ``profiles.yml`` reads; by default what names the lakehouse of the settings.
+        environment: Variables that ``profiles.yml`` reads; by default those of the lakehouse of the settings.
 
     Raises:
         DbtParseError: dbt cannot compile them.

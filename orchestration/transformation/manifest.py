@@ -97,7 +97,7 @@ def _cache_dir(settings: Settings) -> Path:
 
 
 def cache_file(settings: Settings, name: str) -> Path:
-    """A file about the project as it is: changed files have another one."""
+    """The path of a cache file for the present content of the project; changed content has another path."""
     return _cache_dir(settings) / f"{name}-{fingerprint(settings)}"
 
 

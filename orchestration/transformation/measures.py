@@ -1,7 +1,7 @@
 """Floating-point measures of ``rolling_sums``, found before anything runs.
 
-The macro itself fails on one; here it is given the declared types of all tables, without rows, when
-definitions load. A model that cannot be compiled without its tables is left to the macro.
+The macro itself fails on such a measure; this check runs it when definitions load, over empty tables of the
+declared types. A model that cannot be compiled without its tables is left to the macro.
 """
 
 import re
@@ -30,13 +30,13 @@ def check_measures(
     declarations: Declarations,
     landing_columns: Mapping[str, str],
 ) -> None:
-    """Check the types of all measures; once for the same files of the project.
+    """Check the types of all measures, once per content of the project.
 
     Args:
         settings: Where the project is.
         manifest: What ``load_manifest`` gave.
         declarations: What it declares.
-        landing_columns: Columns, with types, that raw tables have and no sheet declares.
+        landing_columns: The types of columns that raw tables have and no YAML declares, by name.
 
     Raises:
         DeclarationError: A measure is a floating-point number; the message names all of them.
@@ -46,7 +46,7 @@ def check_measures(
     if not models or passed.is_file():
         return
     with target_dir(settings) as folder:
-        # A lakehouse of its own: loading definitions neither needs nor makes the real one.
+        # A separate lakehouse: loading definitions neither needs nor creates the real one.
         scratch = settings.under(folder)
         Attachment(scratch).extension_dir()
         variables = {"training_cutoff": "2000-01-01T00:00:00+00:00"}
@@ -61,7 +61,7 @@ def check_measures(
 
 
 def _models(manifest: Mapping[str, Any]) -> list[str]:
-    """Models that call the macro, themselves or through other macros."""
+    """Models that call the macro, directly or through other macros."""
     macros = manifest["macros"]
 
     def calls(names: Sequence[str], seen: set[str]) -> bool:

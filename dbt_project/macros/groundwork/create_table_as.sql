@@ -1,6 +1,7 @@
 {#-
-    Every table that dbt creates, the temporary one of an incremental run too, has the types that its sheet
-    declares, with `contract: {enforced: true}` or without, and no null in its key unless that is declared.
+    Create a table and check it: it has the types that its YAML declares, with or without
+    `contract: {enforced: true}`, and no null in its key unless that is declared. The temporary table of an
+    incremental run is checked too.
 -#}
 {% macro duckdb__create_table_as(
     temporary, relation, compiled_code, language="sql", partitioned_by=none, sorted_by=none

@@ -5,7 +5,7 @@
     it; without window variables, or without that column, all rows do. Rows of the window that the model
     does not give exactly so are deleted, and those that are missing inserted: a run that changes nothing
     writes nothing. Rows that the model gives beside the window, late arrivals, replace those of their key.
-    Of a key that is held more than once all rows are deleted, and what the model gives is inserted again.
+    If the table has a key more than once, all rows of that key are deleted, and those that the model gives inserted.
 
     Needs `unique_key`, a column or a list. A key must keep to one window: the event time is part of it, or
     follows from it. Where it may not, config `keys_move` makes the rows of the window replace those of their

@@ -1,8 +1,8 @@
 {#-
     Nulls in keys. A key is the config `unique_key`, the entity of a feature view, and the key of a spine. By
-    default, `null_keys="reject"`, a row with a null in any of them fails the model before it writes anything.
+    default (`null_keys="reject"`) a row with a null in any of them fails the model before it writes anything.
     With `null_keys="match"` nulls equal each other: the strategies `window` and `history` treat such a row like
-    any other, and a feature view has values for an entity whose key is null. A timestamp is never null.
+    any other, and a feature view has values for an entity with a null key. A timestamp is never null.
 -#}
 
 {% macro unique_key_columns() -%}
@@ -14,7 +14,7 @@
     {{ return(config.get("null_keys", "reject") == "match") }}
 {%- endmacro %}
 
-{#- True where two rows have the same key. -#}
+{#- A condition: two rows have the same key. -#}
 {% macro same_key(one, other) -%}
     {%- if null_keys_match() -%}
         {{ same_columns(one, other, unique_key_columns()) }}
@@ -23,7 +23,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- Each column that may hold no null, with the declaration that makes it part of a key. -#}
+{#- The columns that must not be null, each with the declaration that makes it part of a key. -#}
 {% macro columns_without_null() -%}
     {%- set found = {} -%}
     {%- set keys, meta = unique_key_columns(), config.get("meta") or {} -%}
@@ -41,7 +41,7 @@
     {{ return(found) }}
 {%- endmacro %}
 
-{#- A statement that fails, naming one of the rows, where a relation has a null in a key. -#}
+{#- A statement that fails if a relation has a null in a key, and names one such row. -#}
 {% macro reject_null_keys(relation) -%}
     {%- set columns = columns_without_null() -%}
     {%- if columns %}
@@ -53,7 +53,7 @@
                     '{{ model.original_file_path }}: models.{{ model.name }}.{{ declared }}: found '
                     || count(*) filter (where {{ column }} is null) || ' row(s) with null in {{ column }}, such as '
                     || min({{ row_text() }}) filter (where {{ column }} is null)
-                    || ', expected a value in each row; leave these rows out in the SQL
+                    || ', expected a value in each row; filter these rows out in the SQL
                     {%- if declared in ("unique_key", "config.meta.feature_view.entity") %}, or set null_keys to match{% endif %}'
                 )
             {%- endfor %}

@@ -3,8 +3,8 @@
     prediction time. Plain Jinja, without anything of dbt's: Python renders this very file outside dbt.
 
     For a row of the spine and a view that is the row of the view with an equal entity, the latest timestamp
-    not after the prediction time, and this no more than the ttl before it. A key that is null equals none,
-    unless the view says otherwise.
+    not after the prediction time, and this no more than the ttl before it. A null key matches none,
+    unless the view sets `null_keys`.
     Of rows with one entity and one timestamp the one counts whose values are greatest, compared column
     by column in the order `order` gives; null is less than any value. Values that are equal but not the same,
     which only zeros of two signs are, count by their text. (Ordered by a bare column, DuckDB makes -0.0 of it 0.0.)
@@ -18,8 +18,8 @@
         features: names that its columns get in the join, each with the column.
         order: all its columns that are neither entity nor timestamp, in the declared order.
         timestamp_as: optional; a name under which the join has the timestamp of the values.
-        null_keys: optional; `match` where a null in a key equals a null. The spine's keys then have the same
-            types as the view's.
+        null_keys: optional; `match` if nulls in keys equal each other. The spine's keys must then have the
+            same types as the view's.
 
     Keys and timestamps alone are joined `asof`, and the values fetched for what was found. So no more is
     sorted than has to be: DuckDB keeps all that an ASOF join sorts in memory, and that of all the joins of a
@@ -126,7 +126,7 @@ joined as (
         ) as known
             on
                 {%- for column, key in view.entity.items() %}
-                {#- As texts: an ASOF join takes `is not distinct from` for `=`, and loses rows of nested types. #}
+                {#- Compared as text: an ASOF join treats `is not distinct from` as `=`, and loses rows of nested types. #}
                 {% if view.get("null_keys") == "match" -%}
                 (spine.{{ key }} is null) = (known.{{ column }} is null) and
                 coalesce(cast(spine.{{ key }} as varchar), '') = coalesce(cast(known.{{ column }} as varchar), '') and

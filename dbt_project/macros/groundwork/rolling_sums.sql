@@ -6,10 +6,11 @@
     known_at <= T. So it enters at greatest(event_at, known_at) and leaves at event_at + w; it never
     counts if it leaves before it enters. `swept` has one row for each entity and instant at which an
     event enters or leaves a window, with one column `<measure>_<window>` for each measure and window.
-    Measures are integers, decimals or booleans, null counting as 0: their sums are exact, whatever the order
-    of addition. The sum of a `decimal(p, s)` is a `decimal(38, s)`, of `hugeint` or `ubigint` a `hugeint`,
+    Measures are integers, decimals or booleans; null counts as 0. Their sums are exact in any order of
+    addition. The sum of a `decimal(p, s)` is a `decimal(38, s)`, of `hugeint` or `ubigint` a `hugeint`,
     and of any other integer a `bigint`; a sum that its type cannot hold fails the run. A table cannot have a
-    `hugeint`: cast such a sum to `decimal(38, 0)` in the last select. A floating-point measure is an error, which the platform finds when definitions load.
+    `hugeint`: cast such a sum to `decimal(38, 0)` in the last select. A floating-point measure is an error
+    that the platform reports when definitions load.
 
     entity: columns that tell whose features they are.
     measures: columns to sum, 0 where an event does not count.
@@ -61,7 +62,7 @@ instants as (
         known_at
         {%- for name in windows -%}
         {%- for measure in measures -%},
-        {#- Not the sum of negated values: the least value of an integer type has no negation. #}
+        {#- Not the sum of negated values: the smallest value of an integer type has no negation. #}
         coalesce(sum({{ measure }}_{{ name }}) filter (where _enters), 0)
         - coalesce(sum({{ measure }}_{{ name }}) filter (where not _enters), 0) as {{ measure }}_{{ name }}
         {%- endfor -%}
@@ -91,7 +92,7 @@ swept as (
         known_at
         {%- for name in windows -%}
         {%- for measure in measures -%},
-        {#- To a wider type or the same, or fails: a sum of decimals stays one. #}
+        {#- A cast to the same or a wider type, or an error; a sum of decimals stays a decimal. #}
         cast_to_type({{ measure }}_{{ name }}, exact_measures.{{ measure }}) as {{ measure }}_{{ name }}
         {%- endfor -%}
         {%- endfor %}
@@ -108,9 +109,9 @@ swept as (
 {%- endmacro %}
 
 {#-
-    The CTE `exact_measures`: one row with a column of the type that each measure's sum has, and `are_exact`,
-    which is true or raises an error that names the floating-point measures. The comment after it marks where
-    the platform cuts the SQL off when it checks types.
+    The CTE `exact_measures`: one row with a column of the type of each measure's sum, and `are_exact`, which
+    is true or raises an error that names a floating-point measure. The comment at its end marks how much of
+    the SQL the platform runs to check types.
 -#}
 {% macro exact_measures(events, measures) -%}
 exact_measures as (
@@ -125,7 +126,7 @@ exact_measures as (
                     '{{ model.original_file_path if model is defined }}: rolling_sums.measures.{{ measure }}: found '
                     || lower(typeof(max({{ measure }})))
                     || ', expected an integer or a decimal, whose sums are exact: in {{ events }} declare '
-                    || 'cast({{ measure }} as decimal(18, 6)) as {{ measure }}, with the digits that it has'
+                    || 'cast({{ measure }} as decimal(18, 6)) as {{ measure }}, with as many digits as it has'
                 )
             {%- endfor %}
             else true

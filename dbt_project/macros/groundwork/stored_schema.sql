@@ -1,10 +1,11 @@
 {#-
-    What a model gives, compared with the table that it has, before a run writes into it.
+    Compare the columns that a model gives with those of its table before a run writes to the table.
 
-    A column's type may become wider, so that each value stays what it is: the table is altered. A column may
-    cease to be `not_null`, and new columns are added, null in the rows that stay (`on_schema_change:
-    append_new_columns`). Anything else, a removed or renamed column too, needs a table that is built again.
-    dbt calls this in the transaction of the run, between the temporary table and the strategy's statements.
+    If a column's type becomes wider, so that every value stays as it is, the table is altered. A column may
+    lose its `not_null`, and new columns are added, null in existing rows (`on_schema_change:
+    append_new_columns`). Any other change, including a removed or renamed column, needs a rebuilt table.
+    dbt calls this in the transaction of the run, after it creates the temporary table and before the
+    strategy's statements.
 -#}
 {% macro duckdb__process_schema_changes(on_schema_change, source_relation, target_relation) -%}
     {%- set given, stored = described_columns(source_relation), described_columns(target_relation) -%}
@@ -29,20 +30,20 @@
                 {%- else -%}
                     {%- do faults.append(
                         column.name ~ ": found " ~ held.data_type | lower ~ " in the table, and "
-                        ~ column.data_type | lower ~ " in the SQL and the sheet, which cannot hold each value as it is"
+                        ~ column.data_type | lower ~ " in the SQL and the YAML, which cannot hold every value exactly"
                     ) -%}
                 {%- endif -%}
             {%- endif -%}
             {%- if held.is_required and not is_required -%}
                 {%- do statements.append("alter column " ~ name ~ " drop not null") -%}
             {%- elif is_required and not held.is_required -%}
-                {%- do faults.append(column.name ~ ": found nulls allowed in the table, and a constraint not_null in the sheet") -%}
+                {%- do faults.append(column.name ~ ": found nulls allowed in the table, and a constraint not_null in the YAML") -%}
             {%- endif -%}
         {%- endif -%}
     {%- endfor -%}
     {%- for key, held in stored.items() if key not in given -%}
         {%- if not may_drop -%}
-            {%- do faults.append(held.name ~ ": found " ~ held.data_type | lower ~ " in the table, and no such column in the SQL and the sheet") -%}
+            {%- do faults.append(held.name ~ ": found " ~ held.data_type | lower ~ " in the table, and no such column in the SQL and the YAML") -%}
         {%- endif -%}
         {%- do statements.append("drop column " ~ adapter.quote(held.name)) -%}
     {%- endfor -%}
@@ -56,18 +57,18 @@
 {%- endmacro %}
 
 {% macro refuse_stored_table(relation, faults) -%}
-    {#- The layer, then the table: the folder under models/ is the layer. -#}
+    {#- Asset keys are layer/table; the layer is the folder under models/. -#}
     {%- set asset = model.original_file_path.replace("\\", "/").split("/")[1] ~ "/" ~ model.alias -%}
     {%- do exceptions.raise_compiler_error(
-        model.original_file_path ~ ": models." ~ model.name ~ ".columns: " ~ relation ~ " does not fit the model:\n"
+        model.original_file_path ~ ": models." ~ model.name ~ ".columns: " ~ relation ~ " does not match the model:\n"
         ~ "  " ~ faults | join("\n  ") ~ "\n"
-        ~ "Nothing was written. Expected the stored columns, new ones, or wider types; to build the table again:\n"
+        ~ "Nothing was written. Expected the stored columns, new columns or wider types. To rebuild the table:\n"
         ~ "  groundwork run --full-refresh --select key:" ~ asset
-        ~ ("\n(it forgets the versions that strategy history has kept)" if config.get("incremental_strategy") == "history" else "")
+        ~ ("\n(this deletes the versions that the history strategy has kept)" if config.get("incremental_strategy") == "history" else "")
     ) -%}
 {%- endmacro %}
 
-{#- Columns of a relation by lower-case name, with the type as DuckDB writes it. -#}
+{#- The columns of a relation by lower-case name, with their types as DuckDB writes them. -#}
 {% macro described_columns(relation) -%}
     {%- set found = {} -%}
     {%- for row in run_query("describe " ~ relation) -%}
@@ -76,7 +77,7 @@
     {{ return(found) }}
 {%- endmacro %}
 
-{#- Columns for which the sheet declares a constraint `not_null` that dbt enforces. -#}
+{#- The columns for which the YAML declares a constraint `not_null` that dbt enforces. -#}
 {% macro not_null_columns() -%}
     {%- set found = [] -%}
     {%- for name, column in model.columns.items() if config.get("contract").enforced -%}
@@ -88,9 +89,9 @@
 {%- endmacro %}
 
 {#-
-    True where a type holds each value of another one exactly, and a column that DuckLake has altered so is read
-    as it was. Not from FLOAT to DOUBLE: DuckLake then skips files by the shorter text of their extremes. Not to
-    HUGEINT or UHUGEINT: Parquet stores them as doubles, and the lakehouse takes none.
+    True if a type holds every value of another one exactly, and DuckLake reads a column altered in this way
+    unchanged. Not from FLOAT to DOUBLE: DuckLake then skips files by the shorter text of their minimum and
+    maximum. Not to HUGEINT or UHUGEINT: Parquet stores them as doubles, and the lakehouse refuses them.
 -#}
 {% macro is_wider(stored, given) -%}
     {%- set digits = {

@@ -165,7 +165,7 @@ class Watched:
 
     ``labelled`` is the share of a window's predictions that must have a label. ``definition`` gives each part
     of what defines the model now, in the form of a recorded definition; ``restated`` the partitions of a
-    dataset version that are not as they were, with their rows, or None where nobody can tell.
+    dataset version that are not as they were, with their rows, or None where that is unknown.
     """
 
     model: str

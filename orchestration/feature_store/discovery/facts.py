@@ -17,9 +17,9 @@ Age = Literal["fresh", "stale", "overdue", "unknown"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """How a check stands for the data that is there now; one that ``warns`` stops nothing.
+    """The state of a check for the current data; a check that ``warns`` blocks nothing.
 
-    ``measured`` and ``at`` are of its last result; ``evaluated`` is false while no result is of that data.
+    ``measured`` and ``at`` are from its last result; ``evaluated`` is false if no result is about that data.
     """
 
     name: str
@@ -119,7 +119,7 @@ class ViewFacts:
 
     @property
     def not_evaluated(self) -> int:
-        """How many checks have no result of the data that is there now, and stop what is downstream."""
+        """The number of checks that have no result for the current data and block the downstream assets."""
         return self._count("not evaluated")
 
     def _count(self, outcome: str) -> int:

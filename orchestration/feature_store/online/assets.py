@@ -93,7 +93,7 @@ def build_online_assets(
     Args:
         declarations: What the dbt project declares.
         settings: Where the store is.
-        clock: Up to when rows count as known.
+        clock: The platform's; rows known after its present instant are left out.
         checks: The checks of the graph; a view whose blocking checks do not hold is not published.
 
     Raises:

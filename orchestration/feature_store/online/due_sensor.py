@@ -26,7 +26,7 @@ def due_request(
     clock: Clock,
     not_holding: Callable[[dg.AssetKey], Sequence[CheckState]] = lambda _: (),
 ) -> dg.RunRequest | dg.SkipReason:
-    """Request one run of all assets that have a row due and may be published; again after a failure.
+    """Request one run of all assets that have a row due and may be published; retry after a failure.
 
     Args:
         instance: Where materializations are recorded.
@@ -51,15 +51,15 @@ def due_request(
             due.append(key)
             told.append(f"{key.to_user_string()} {event.timestamp}")
     if due:
-        # A run that failed leaves the rows due: they are asked for again, under a new key, after a pause.
+        # A failed run leaves the rows due: they are requested again, under a new key, after a pause.
         request = run_key(instance, NAME, "; ".join(told), time.time())
         if request.wait_seconds:
             return dg.SkipReason(
-                f"the last run for these rows is over; the next one is in {request.wait_seconds:.0f} s"
+                f"the last run for these rows has ended; the next request is in {request.wait_seconds:.0f} s"
             )
         return dg.RunRequest(run_key=request.key, asset_selection=due)
     if withheld:
-        return dg.SkipReason(f"withheld, as blocking checks do not hold: {'; '.join(withheld)}")
+        return dg.SkipReason(f"withheld because blocking checks do not hold: {'; '.join(withheld)}")
     return dg.SkipReason("no row is due")
 
 

@@ -52,9 +52,10 @@ def _boolean(value: object) -> str:
 
 
 def whole_number(value: Any) -> Any:
-    """A float that is whole as an integer, as pandas has integers in a column with nulls; else the value.
+    """A whole float as an integer, any other value unchanged.
 
-    Above 2**53 a float may be another number than was meant, and stays what it is.
+    Pandas stores integers as floats in a column with nulls. Above 2**53 a float may not be the number that
+    was meant, and stays a float.
     """
     if type(value) is int or isinstance(value, Integral) or not isinstance(value, Real):
         return value
@@ -215,8 +216,8 @@ class EntityKeys:
     def encode(self, columns: Sequence[Sequence[Any]]) -> list[bytes]:
         """The keys of entities, given one sequence of values for each entity column.
 
-        An entity with a null in a key column has the key ``NO_ENTITY``, as SQL joins it to nothing, unless
-        its view matches nulls.
+        An entity with a null in a key column has the key ``NO_ENTITY``, because SQL joins it to no row,
+        unless its view matches nulls.
 
         Raises:
             EntityTypeError: A value is of another type than declared.

@@ -136,7 +136,7 @@ def _table(con: duckdb.DuckDBPyConnection, view: View, snapshot: int) -> tuple[i
 
 
 def rows_known(view: View, snapshot: int, cutoff: int, after: int | None = None) -> str:
-    """A query for a view's rows whose entity can have values, known at ``cutoff`` (and not at ``after``)."""
+    """A query for a view's rows known at ``cutoff`` (and not at ``after``) whose entity can have values."""
     at = identifier(view.timestamp)
     conditions = [view.has_entity, f"{at} <= {_instant(cutoff)}"]
     if after is not None:

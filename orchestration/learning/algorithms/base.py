@@ -68,8 +68,8 @@ class Fitting:
 class Algorithm:
     """An algorithm by name; ``file`` is what its text is called in an artifact.
 
-    ``version`` is raised when the same rows and parameters give another model: it is part of the definition
-    of every model that the algorithm trains.
+    ``version`` is raised when the same rows and parameters give a different model; it is part of the
+    definition of every model that the algorithm trains.
     """
 
     name: str

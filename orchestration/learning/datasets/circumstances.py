@@ -75,7 +75,7 @@ def lock_hash(file: Path) -> str | None:
 def check_outcomes(
     results: Mapping[dg.AssetCheckKey, Sequence[Result]], specs: Sequence[dg.AssetCheckSpec]
 ) -> list[CheckOutcome]:
-    """How checks last came out, in name order; one never evaluated is left out."""
+    """The last outcome of each check, by name, without checks that were never evaluated."""
     return [
         _outcome(spec, results[spec.key][0])
         for spec in sorted(specs, key=lambda spec: spec.name)

@@ -1,6 +1,6 @@
-"""A version's features and label as numbers, encoded as the platform encodes them when it trains.
+"""A version's features and label as numbers, encoded as the platform encodes them for training.
 
-What belongs here: which columns a model takes, by what the version's manifest declares, and their encoding.
+What belongs here: the columns that a model takes, by the version's manifest, and their encoding.
 What does not: which rows the platform trains on (``learning.splitting``).
 """
 
@@ -41,7 +41,7 @@ class ModelInputs:
 
 
 def model_inputs(manifest: Manifest, model: str | None) -> ModelInputs:
-    """What a declared model takes; without a model, what the only declared one does.
+    """The inputs of a declared model; if ``model`` is None, of the only declared one.
 
     Raises:
         DatasetError: The manifest declares no such model, several, or a column of another kind.
@@ -56,13 +56,15 @@ def model_inputs(manifest: Manifest, model: str | None) -> ModelInputs:
     types = {column.name: column.type for column in manifest.columns}
     missing = [name for name in names if name not in types]
     if missing:
-        raise DatasetError(f"{manifest.reference}: found no column {', '.join(missing)}, expected features")
+        raise DatasetError(
+            f"{manifest.reference}: found no column {', '.join(missing)}, expected the declared features"
+        )
     kinds = {name: kind_of(types[name]) for name in names}
     unfit = [f"{name} ({types[name]})" for name, kind in kinds.items() if kind is None]
     if unfit or not names:
         raise DatasetError(
             f"{manifest.reference}: found {', '.join(unfit) or 'no features'}, expected numbers, booleans "
-            "and texts: declare a model on the training set that leaves the others out, or use read"
+            "and texts: declare a model on the training set that excludes the others, or use read()"
         )
     return ModelInputs(
         tuple((name, kind) for name, kind in kinds.items() if kind is not None),
@@ -112,7 +114,7 @@ def encoded(
     Raises:
         DatasetError: A feature is infinite, and the model rejects that.
     """
-    import pandas as pd  # noqa: PLC0415 - for those who ask for its frames
+    import pandas as pd  # noqa: PLC0415 - slow, and only needed here
 
     try:
         matrix = encoding.matrix(rows)

@@ -1,8 +1,8 @@
-"""Leases: a version that a process reads is not removed, and one that is being removed is not opened.
+"""Leases: a version that a process reads is not removed, and a version that is being removed is not opened.
 
-A reader shares a lock on the version's manifest for as long as it has the version open; who removes a version
-needs that lock alone. A killed process lets go of it. What belongs here: that lock. What does not: what else
-keeps a version (``keeping``).
+A reader holds a shared lock on the version's manifest while it has the version open; a removal needs the
+exclusive lock. The lock of a killed process is released. What belongs here: that lock. What does not: other
+reasons to keep a version (``keeping``).
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from orchestration.learning.datasets.manifest import DatasetError
 
 _NO_LOCKS = {errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EINVAL, errno.EBADF}
-"""Errors of a file system without such locks, where versions are read and removed all the same."""
+"""Errors of a file system without such locks; there versions are read and removed without a lease."""
 
 
 class VersionRemovedError(DatasetError):
@@ -28,10 +28,10 @@ class VersionRemovedError(DatasetError):
 
 
 class Lease:
-    """A share of a version's lock, held until released, collected or the process ends."""
+    """A shared lock on a version, held until it is released or garbage-collected or the process ends."""
 
     def __init__(self, manifest: Path) -> None:
-        """Take a share.
+        """Take the shared lock.
 
         Raises:
             VersionRemovedError: The version is gone, or is being removed.
@@ -43,7 +43,7 @@ class Lease:
             raise VersionRemovedError(manifest) from None
         self._release = weakref.finalize(self, os.close, handle)
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH)  # Waits for the moment that a removal or a look takes.
+            fcntl.flock(handle, fcntl.LOCK_SH)  # Waits while a removal or a check holds it.
         except OSError as fault:
             if fault.errno not in _NO_LOCKS:
                 self.release()
@@ -53,7 +53,7 @@ class Lease:
             raise VersionRemovedError(manifest)
 
     def release(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         self._release()
 
     def __reduce__(self) -> tuple[type["Lease"], tuple[Path]]:
@@ -61,8 +61,8 @@ class Lease:
 
 
 @contextlib.contextmanager
-def removing(manifest: Path) -> Iterator[bool]:
-    """Hold the lock alone; gives False, and no lock, while a process reads the version."""
+def exclusive_lease(manifest: Path) -> Iterator[bool]:
+    """Hold the exclusive lock; yields False, without the lock, while a process reads the version."""
     handle = os.open(manifest, os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:

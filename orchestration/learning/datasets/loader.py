@@ -9,9 +9,9 @@ An epoch is one order of all rows of its splits. Row groups are permuted by seed
 end; reader ``r`` of ``n`` (ranks times their workers) has the rows from ``r * rows // n`` up to
 ``(r + 1) * rows // n`` of that line, so that readers differ by one row at most and each row has one reader.
 A reader goes through its part in windows of about ``shuffle_rows`` rows, which end with a row group, and
-permutes the rows of each. What comes at a position follows from seed, epoch, reader and readers alone: not
-from the size of batches, nor from where a reader has begun. While the batches of a window are given, a thread
-reads the next one: memory is that of two windows.
+permutes the rows of each. The row at a position depends only on seed, epoch, reader and number of readers,
+not on the batch size or on where a reader began. While the batches of a window are consumed, a thread
+reads the next one: memory holds two windows.
 
 What belongs here: that order. What does not: turning rows into tensors, or any library that does.
 """
@@ -77,11 +77,11 @@ class Loader:
         Args:
             version: The version.
             split: One split, or several.
-            columns: One column, or several in the order in which they come; all when None.
+            columns: One column, or several in the order of the result; all if None.
             batch_size: Rows of a batch; the last one of an epoch may have fewer.
             seed: Of the permutations.
             shuffle: Without it rows come in the version's order.
-            shuffle_rows: About how many rows are permuted at a time; twice as many are in memory.
+            shuffle_rows: About how many rows are permuted at a time; memory holds twice as many.
             rank: Which of the processes that train this is.
             world_size: How many train.
             worker: Which of the processes that load for it this is.
@@ -114,7 +114,7 @@ class Loader:
         return (self._reader + 1) * total // self._readers - self._reader * total // self._readers
 
     def epoch(self, number: int) -> Iterator[Any]:
-        """The batches of an epoch from its first row on; each iterator keeps to its own epoch.
+        """The batches of an epoch from its first row; each iterator keeps its own epoch.
 
         Raises:
             DatasetError: The number is negative, or a file is missing or damaged.
@@ -132,7 +132,7 @@ class Loader:
 
     @property
     def batches(self) -> int:
-        """Batches of an epoch that this reader gives."""
+        """The number of batches of an epoch that this reader gives."""
         return -(-len(self) // self.batch_size)
 
     def _given(self, epoch: int, position: int) -> Iterator[Any]:
@@ -150,7 +150,7 @@ class Loader:
         """Go on from where another loader of the same rows stood; batches may have another size.
 
         Raises:
-            DatasetError: The state is of another version, part or order of rows, or names no row of it.
+            DatasetError: The state is of another version, part or order of rows, or its position is invalid.
         """
         for name, value in self._identity().items():
             if state.get(name) != value:
@@ -199,7 +199,7 @@ class Loader:
 
     def _batches(self, epoch: int, position: int) -> Iterator[Any]:
         """The batches of an epoch from a position of this reader on."""
-        rest: list[Any] = []  # rows that are not a batch yet, fewer than a batch
+        rest: list[Any] = []  # Rows left over, fewer than a batch.
         missing = self.batch_size
         for window in self._loaded(epoch, position):
             start = 0
@@ -216,13 +216,13 @@ class Loader:
                 start += self.batch_size
             if start < window.num_rows:
                 rest, missing = [window.slice(start)], self.batch_size - (window.num_rows - start)
-            del window  # Before the next one is read: a slice holds the whole.
+            del window  # Before the next window is read: a slice keeps its whole window in memory.
             rest = [_joined(rest)] if rest else []
         if rest:
             yield _joined(rest)
 
     def _loaded(self, epoch: int, position: int) -> Iterator[Any]:
-        """The rows of each window from a position on, a record batch each, read one ahead."""
+        """The rows of each window from a position on, as one record batch each, read one ahead."""
         todo = self._unread(epoch, position)
         with ThreadPoolExecutor(1, "groundwork-loader") as pool:
 
@@ -238,7 +238,7 @@ class Loader:
                 del window
 
     def _unread(self, epoch: int, position: int) -> Iterator[tuple[list[_Piece], int, int]]:
-        """Each window that has rows from a position on: its pieces, its number, and how many come before."""
+        """Each window with rows from a position on: its pieces, its number, and how many rows to skip."""
         at = 0
         for number, window in enumerate(self._windows(epoch)):
             rows = sum(piece.rows for piece in window)
@@ -254,7 +254,7 @@ class Loader:
         if self._shuffle:
             order = pa.array(_permutation(count, self._seed, epoch, self._reader, number)[skipped:])
         columns = []
-        # Column by column, each let go of once it is permuted: at no time is the whole window there twice.
+        # Column by column, each freed once it is permuted: memory never holds the whole window twice.
         parts = [table.columns for table in tables]
         schema = tables[0].schema
         tables.clear()
@@ -275,17 +275,19 @@ class Loader:
 
 
 def _joined(batches: Sequence[Any]) -> Any:
-    """Record batches as one that holds its own rows and no other's."""
+    """Record batches as one, which keeps no rows of another batch in memory."""
     if len(batches) == 1:
-        return batches[0].take(pa.array(range(batches[0].num_rows)))  # A slice would keep its window.
+        return batches[0].take(
+            pa.array(range(batches[0].num_rows))
+        )  # A slice would keep its window in memory.
     return pa.concat_batches(batches)
 
 
 def whole_number(name: str, value: Any, *, least: int = 0, most: int | None = None) -> int:
-    """The value, if it is a whole number within limits.
+    """The value, which must be an integer within limits.
 
     Raises:
-        DatasetError: It is not.
+        DatasetError: It is not; the message begins with ``name``.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise DatasetError(f"{name}: found {value!r}, expected a whole number")

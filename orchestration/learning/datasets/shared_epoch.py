@@ -1,6 +1,6 @@
-"""The epoch of a training, shared with the processes that load for it.
+"""The epoch of a training, shared with the worker processes that load its data.
 
-What belongs here: a number that workers read wherever they were started. What does not: what an epoch holds.
+What belongs here: a number that forked and spawned workers read. What does not: the rows of an epoch.
 """
 
 import multiprocessing
@@ -11,7 +11,7 @@ from typing import Any
 class SharedEpoch:
     """A number in memory that a process shares with the workers it starts, forked or spawned.
 
-    A copy made otherwise, as by ``pickle.dumps``, starts with the number and shares nothing.
+    Any other copy, such as one by ``pickle.dumps``, starts with the same number and is not shared.
     """
 
     def __init__(self, epoch: int = 0) -> None:
@@ -32,7 +32,7 @@ class SharedEpoch:
         return bool(self._shared[1] == self._shared[0])
 
     def begin_in_worker(self) -> None:
-        """Note that a worker reads the epoch."""
+        """Record that a worker reads the epoch."""
         self._shared[1] = self._shared[0]
 
     def __getstate__(self) -> Any:

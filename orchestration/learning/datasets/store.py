@@ -22,7 +22,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, ValidationError
 
-from orchestration.learning.datasets.lease import VersionRemovedError, removing
+from orchestration.learning.datasets.lease import VersionRemovedError, exclusive_lease
 from orchestration.learning.datasets.manifest import (
     ID_LENGTH,
     Build,
@@ -103,8 +103,8 @@ class DatasetStore:
     def manifests(self, dataset: str, faults: list[str] | None = None) -> list[Manifest]:
         """The manifests of a dataset, the version that was built last first.
 
-        A version that is removed meanwhile is left out. With ``faults``, so is one whose manifest cannot be
-        read, and the list gets a line for it.
+        A version that is removed meanwhile is left out. With ``faults``, a version whose manifest cannot be
+        read is left out too, and the list gets a line for it.
 
         Raises:
             DatasetError: A manifest cannot be read, and ``faults`` is None.
@@ -134,11 +134,11 @@ class DatasetStore:
         """The version that ``latest``, an id or the beginning of one means.
 
         Raises:
-            DatasetError: None, or more than one, is meant, or the dataset is no name.
+            DatasetError: No version or more than one matches, or ``dataset`` is not a name.
         """
         if not _NAME.match(dataset):
             raise DatasetError(f"dataset: found {dataset!r}, expected the name of a training set")
-        # What is removed between listing and reading is skipped.
+        # A version that is removed between listing and reading is skipped.
         while versions := self.versions(dataset):
             if text == LATEST:
                 if found := self.manifests(dataset):
@@ -154,7 +154,7 @@ class DatasetStore:
             with contextlib.suppress(VersionRemovedError):
                 return self.manifest(dataset, meant[0])
         have = ", ".join(self.names()) or "none"
-        raise DatasetError(f"{dataset}: found no version below {self.root / dataset}, expected one of {have}")
+        raise DatasetError(f"{dataset}: found no version in {self.root / dataset}, expected one of {have}")
 
     @contextlib.contextmanager
     def writing(self, dataset: str) -> Iterator[None]:
@@ -208,20 +208,20 @@ class DatasetStore:
     def is_read(self, dataset: str, version: str) -> bool:
         """Whether a process has the version open."""
         try:
-            with removing(self.path(dataset, version) / MANIFEST) as alone:
+            with exclusive_lease(self.path(dataset, version) / MANIFEST) as alone:
                 return not alone
         except FileNotFoundError:
             return False
 
     def remove_unread(self, dataset: str, version: str) -> bool:
-        """Remove a version unless a process has it open; gives whether it is gone; only while ``writing``."""
-        with removing(self.path(dataset, version) / MANIFEST) as alone:
+        """Remove a version unless a process has it open; return whether it is gone. Needs ``writing``."""
+        with exclusive_lease(self.path(dataset, version) / MANIFEST) as alone:
             if alone:
                 self.remove(dataset, version)
             return alone
 
     def pins(self, dataset: str, faults: list[str] | None = None) -> Mapping[str, Pin]:
-        """The pinned versions of a dataset; with ``faults`` that list gets a line for each unreadable pin.
+        """The pinned versions of a dataset; with ``faults`` the list gets a line for each unreadable pin.
 
         Raises:
             DatasetError: A pin cannot be read, and ``faults`` is None.
@@ -230,7 +230,7 @@ class DatasetStore:
         for file in sorted((self.root / dataset / PINS).glob("*.json")):
             try:
                 found[file.stem] = Pin.model_validate_json(file.read_bytes())
-            except FileNotFoundError:  # Taken away meanwhile.
+            except FileNotFoundError:  # Removed meanwhile.
                 continue
             except ValidationError as error:
                 fault = f"{file}: found no pin, expected reason and pinned_at"

@@ -25,11 +25,11 @@ except ImportError as error:
 
 
 class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
-    """The batches of a ``Loader``, in each worker of each rank those that are its own.
+    """The batches of a ``Loader``; each worker of each rank gets its own.
 
     ``DataLoader`` takes it with ``batch_size=None``: batches are made here. Rank and world size are those
-    of ``torch.distributed`` where that runs, and workers those of the ``DataLoader``. Each epoch comes in the
-    order of the number that ``set_epoch`` gave last.
+    of ``torch.distributed`` where that runs, and workers those of the ``DataLoader``. The order of
+    an epoch is that of the number last passed to ``set_epoch``.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
         Args:
             version: The version.
             transform: Makes what is given of a ``pyarrow.RecordBatch``; the batch itself when None.
-            num_workers: As of the ``DataLoader``: ``len`` counts the batches of so many.
+            num_workers: That of the ``DataLoader``; ``len`` depends on it.
             options: The arguments of ``Loader``, but worker and workers.
 
         Raises:
@@ -53,11 +53,11 @@ class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
         """
         super().__init__()
         if "worker" in options or "workers" in options:
-            raise DatasetError("worker, workers: found one, expected none: the DataLoader has its own")
+            raise DatasetError("worker, workers: found one, expected neither: the DataLoader sets them")
         if _distributed.is_available() and _distributed.is_initialized():
             own = {"rank": _distributed.get_rank(), "world_size": _distributed.get_world_size()}
             options = {**own, **options}
-        # Workers come late: what is wrong with the arguments is said here.
+        # Validate the arguments now, before workers start.
         self._batches = sum(
             Loader(version, **options, worker=worker, workers=max(1, num_workers)).batches
             for worker in range(max(1, num_workers))
@@ -68,11 +68,11 @@ class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
         self._loader: Loader | None = None
 
     def __len__(self) -> int:
-        """Batches of an epoch, from all workers of this rank."""
+        """The number of batches of an epoch from all workers of this rank."""
         return self._batches
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that is read next; to be called before each, workers that persist have it too."""
+        """Set the epoch to read next, also in persistent workers; call it before each epoch."""
         self._epoch.number = whole_number("epoch", epoch)
         self._state = self._loader = None
 
@@ -97,28 +97,28 @@ class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
             yield batch if self._transform is None else self._transform(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where this process stands.
+        """The position of this process.
 
         Raises:
-            DatasetError: Workers read the epoch: only they know. ``torchdata``'s ``StatefulDataLoader`` asks
-                each of them.
+            DatasetError: Workers read the epoch, and only they have the position. ``torchdata``'s
+                ``StatefulDataLoader`` collects it from each of them.
         """
         if self._loader is not None:
             return self._loader.state_dict()
         if self._epoch.is_read_by_workers:
             raise DatasetError(
-                "state_dict: found workers that read the epoch, expected to run in each of them: use "
+                "state_dict: found workers that read the epoch, expected a call in each of them: use "
                 "torchdata.stateful_dataloader.StatefulDataLoader and its state_dict()"
             )
         return {"epoch": self._epoch.number}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there.
+        """Continue from a state of ``state_dict``.
 
         Raises:
-            DatasetError: The state names no epoch.
+            DatasetError: The state has no epoch.
         """
         epoch, is_only_epoch = whole_number("state: epoch", state.get("epoch")), len(state) == 1
-        if is_only_epoch or _data.get_worker_info() is None:  # Each worker has a state of its own.
+        if is_only_epoch or _data.get_worker_info() is None:  # Each worker has its own state.
             self._epoch.number = epoch
         self._state, self._loader = None if is_only_epoch else state, None

@@ -28,7 +28,7 @@ def file_hash(path: Path) -> str:
 
 
 def check_shard(folder: Path, shard: Shard, *, content: bool = True) -> Path:
-    """A shard's file, once it is known to be whole; with ``content`` each is read through once a process.
+    """A shard's file, verified; with ``content`` each file is read through once per process.
 
     Raises:
         DatasetError: It is missing, or its bytes are not those that were written.

@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 
 class DatasetVersion:
-    """A version of a dataset: immutable, and refused when a byte of it is not as it was written.
+    """A version of a dataset: immutable, and refused if any byte differs from what was written.
 
-    While it is open, ``dataset gc`` does not remove it: until ``close``, or until nothing refers to it.
+    ``dataset gc`` does not remove it while it is open, that is until ``close`` or until garbage collection.
     """
 
     def __init__(self, manifest: Manifest, path: Path, settings: Settings) -> None:
         """Open a version.
 
         Raises:
-            VersionRemovedError: It has been removed meanwhile.
+            VersionRemovedError: It has been removed.
         """
         self.manifest = manifest
         self.path = path
@@ -58,11 +58,11 @@ class DatasetVersion:
             manifest = store.resolve(dataset, version)
             try:
                 return cls(manifest, store.path(dataset, manifest.version), settings)
-            except VersionRemovedError:  # Since it was listed; what is asked for may mean another by now.
+            except VersionRemovedError:  # Removed since it was listed; ``latest`` may now be another one.
                 continue
 
     def close(self) -> None:
-        """Let ``dataset gc`` remove it."""
+        """Release the version, so that ``dataset gc`` may remove it."""
         self._lease.release()
 
     @property
@@ -96,7 +96,7 @@ class DatasetVersion:
         return [shard for shard in self.manifest.shards if wanted is None or str(shard.split) in wanted]
 
     def columns(self, names: str | Iterable[str] | None = None) -> list[str]:
-        """Columns in the order of ``names``, one name or several; all when None.
+        """The columns ``names``, one or several, in that order; all if None.
 
         Raises:
             DatasetError: There is no such column, one is named twice, or none is named.
@@ -132,9 +132,9 @@ class DatasetVersion:
 
         Args:
             split: One split, several, or all when None.
-            columns: One column, or several in the order in which they come; all when None.
+            columns: One column, or several in the order of the result; all if None.
             check: Whether each file is read through first, once a process, to see that it is whole.
-            numeric: Whether decimals and booleans come as doubles.
+            numeric: Whether to convert decimals and booleans to doubles.
 
         Raises:
             DatasetError: There is no such split or column, or a file is damaged.
@@ -172,9 +172,9 @@ class DatasetVersion:
 
         Args:
             split: The rows, as in ``read``.
-            model: The model; the only one of the training set when None. Where none was declared when the
-                version was made, every feature of its service is taken.
-            fit_on: The rows whose texts become categories; the same for each split that is compared.
+            model: The model; if None, the only one of the training set. If none was declared when the version
+                was built, every feature of its service is used.
+            fit_on: The rows whose texts define the categories; use the same for all splits of a model.
             check: As in ``read``.
 
         Raises:
@@ -188,7 +188,7 @@ class DatasetVersion:
         return encoded(self.manifest, inputs, encoding, rows)
 
     def file(self, shard: Shard, *, check: bool = True) -> Path:
-        """The file of a shard, seen to be whole, or without ``check`` to have its size.
+        """The file of a shard, verified in full, or without ``check`` only by its size.
 
         Raises:
             DatasetError: It is missing or damaged.
@@ -200,7 +200,7 @@ class DatasetVersion:
         return verify(DatasetStore(self.path.parent.parent), self.manifest, self._settings)
 
     def __len__(self) -> int:
-        """Rows of all splits."""
+        """The number of rows of all splits."""
         return self.manifest.rows
 
     def __bool__(self) -> bool:

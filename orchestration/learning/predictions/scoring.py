@@ -70,9 +70,9 @@ class Batch:
 def champions(
     spec: ModelSpec, registry: Registry, days: Sequence[Day], now: datetime, newest: date | None = None
 ) -> list[Event | None]:
-    """The champion at each day's end; of a day that is not over, the champion now.
+    """The champion at the end of each day; for a day that has not ended, the present champion.
 
-    The newest day takes the champion of now if it had none at its end: a first champion is promoted after it,
+    The newest day gets the present champion if it had none at its end: a first champion is promoted after it,
     and on a replay clock no later day follows.
     """
     events = registry.events(spec.name)
@@ -115,8 +115,8 @@ def predict_days(
 ) -> Batch:
     """Predict the spine's rows of some days and make the table say so.
 
-    Days before the first promotion have no predictions, but the newest one. The same days again change
-    nothing, unless rows of the spine have come or gone since.
+    Days before the first promotion have no predictions, except the newest day. Repeating the same days
+    changes nothing, unless rows of the spine were added or removed since.
 
     Args:
         spec: The model.
@@ -127,8 +127,8 @@ def predict_days(
         now: The platform's present instant.
         run_id: Of the run that predicts.
         log: Takes progress.
-        newest: The newest day that is over.
-        snapshot: Of the lakehouse, from which spine and features are read; the newest if left out.
+        newest: The newest day that has ended.
+        snapshot: The snapshot of spine and features; the newest if left out.
 
     Raises:
         CorruptArtifactError: A champion's files are not what was registered; nothing of its days is written.
@@ -153,7 +153,7 @@ def predict_days(
             made = predictions_of(spec, model, unseen, now, done.snapshot, run_id, mode)
             written = replace_batch(lakehouse, spec, made, start, end, mode)
             if mode == "batch":
-                if event.happened_at <= end:  # a first champion of later owes the newest day nothing
+                if event.happened_at <= end:  # A later first champion owes the newest day nothing.
                     done.learnt_from += rows.num_rows - unseen.num_rows
                 _count(done, spec, model.version, made, written, span)
             else:

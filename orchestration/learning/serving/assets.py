@@ -97,7 +97,7 @@ def build_prediction_sensor(
             chosen = [keys[told.split()[0]] for told in found]
             key = run_key(context.instance, NAME, "; ".join(found), time.time())
             if key.wait_seconds:
-                reason = f"the last run for the same files has ended; again in {key.wait_seconds:.0f} s"
+                reason = f"the last run for these files has ended; next request in {key.wait_seconds:.0f} s"
                 yield dg.SkipReason(reason)
             else:
                 yield dg.RunRequest(run_key=key.key, asset_selection=chosen)

@@ -222,7 +222,7 @@ def _score(served: ServedModel, values: Mapping[str, Sequence[Any]], count: int)
 
 
 def _infinite_error(spec: ModelSpec, fault: InfiniteValueError) -> Exception:
-    """A fault of the request where all infinite values are its own, else one of the features."""
+    """The error of the request if all infinite values are its own, otherwise of the features."""
     message = f"{spec.name}: {infinite_inputs(spec, fault.rows)}"
     requested = {i.name for i in spec.inputs if i.source == "request"}
     kind = RequestValueError if fault.rows.keys() <= requested else CannotPredictError

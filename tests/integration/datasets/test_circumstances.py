@@ -62,7 +62,7 @@ def graph(*, passed, severity=dg.AssetCheckSeverity.ERROR):
 
 
 def published(instance, definitions, wait_seconds=0.0):
-    """The outcomes that a version would name; it is refused as the asset refuses it."""
+    """The outcomes that a version would record, or the error with which the asset refuses it."""
     specs = list(definitions[1].check_specs)
     checks = GraphChecks(wait_seconds=wait_seconds)
     checks.add(specs)
@@ -123,7 +123,7 @@ def test_what_a_blocking_check_does_not_vouch_for_is_refused():
         assert "complete: not evaluated" in published(instance, definitions)
         dg.materialize(definitions, instance=instance, raise_on_error=False)
         found = published(instance, definitions)
-        assert "found 1 failed on the data" in found
+        assert "found blocking checks that do not hold (1 failed)" in found
         assert "complete: failed" in found
         warning = graph(passed=False, severity=dg.AssetCheckSeverity.WARN)
         dg.materialize(warning, instance=instance)

@@ -65,7 +65,7 @@ def test_versions_are_pinned_and_removed(dataset):
     assert len(dataset("list", "--json")) == 1
 
 
-def test_json_and_lines_are_what_was_written_whatever_rich_reads_in_them(dataset, orders):
+def test_json_and_lines_are_unchanged_by_rich_markup_in_values(dataset, orders):
     newest = dataset("list", "--json")[0]["version"]
     reason = "audit :bug: [bold]of[/bold] " + "every line " * 40
     dataset("pin", NAME, newest, "--reason", reason)
@@ -81,7 +81,7 @@ def test_json_and_lines_are_what_was_written_whatever_rich_reads_in_them(dataset
     )
 
 
-def test_what_cannot_be_read_hides_no_other_version(dataset, orders):
+def test_an_unreadable_version_hides_no_other(dataset, orders):
     newest, oldest = (one["version"] for one in dataset("list", "--json"))
     broken = orders.store.path(NAME, oldest) / "manifest.json"
     broken.chmod(0o644)
@@ -97,7 +97,7 @@ def test_what_cannot_be_read_hides_no_other_version(dataset, orders):
     assert f"{NAME}@{newest}" in dataset("list", code=1)
 
 
-def test_a_version_that_is_open_is_listed_as_such_and_kept(dataset, orders):
+def test_an_open_version_is_listed_as_in_use_and_kept(dataset, orders):
     oldest = orders.version(dataset("list", "--json")[1]["version"])
     assert "in use: a process reads it" in dataset("gc", "--keep", "1", "--remove")
     oldest.close()
@@ -106,7 +106,7 @@ def test_a_version_that_is_open_is_listed_as_such_and_kept(dataset, orders):
 
 def test_mistakes_are_told_in_a_sentence(dataset):
     for arguments, message in (
-        (("show", "nothing"), "nothing: found no version below"),
+        (("show", "nothing"), "nothing: found no version in"),
         (("show", NAME, "zz"), f"{NAME}@zz: found none, expected latest"),
         (("gc", "--older-than", "soon"), "--older-than: found 'soon', expected a whole number and a unit"),
         (("unpin", NAME, "latest"), "found no pin"),

@@ -1,4 +1,4 @@
-"""A version that a process reads stays; one that vanishes while it is looked for is skipped."""
+"""A version that a process reads is kept; a version that is removed during a search is skipped."""
 
 import json
 import os
@@ -54,7 +54,7 @@ def test_a_version_that_is_open_is_not_removed(orders):
     assert orders.store.versions(NAME) == [new]
 
 
-def test_a_killed_reader_holds_nothing(orders):
+def test_a_killed_reader_keeps_no_version(orders):
     old, _ = two_versions(orders)
     ready = CONTEXT.Event()
     reader = CONTEXT.Process(target=read_slowly, args=(orders.settings, old, ready))
@@ -66,9 +66,9 @@ def test_a_killed_reader_holds_nothing(orders):
     assert collected(orders)[old] is None
 
 
-def test_files_that_are_gone_all_the_same_name_gc_and_pin(orders):
+def test_an_error_about_missing_files_names_gc_and_pin(orders):
     version = orders.version(orders.build().manifest.version)
-    shutil.rmtree(version.path)  # As a release without leases removes it.
+    shutil.rmtree(version.path)  # As a release without leases would remove it.
     for check in (True, False):
         with pytest.raises(DatasetError, match=r"found no file, .*dataset gc --remove.*dataset pin"):
             next(iter(Loader(version, check=check)))
@@ -113,7 +113,7 @@ def test_latest_opens_while_versions_are_published_and_removed(orders):
     assert opened > 20
 
 
-def test_a_dataset_is_a_name_and_no_path(orders):
+def test_a_dataset_is_a_name_not_a_path(orders):
     orders.build()
     for name in ("../datasets/returns", "/returns", "returns/", "", ".", "..", "returns\n"):
         with pytest.raises(DatasetError, match=r"dataset: found .*, expected the name of a training set"):
@@ -121,7 +121,7 @@ def test_a_dataset_is_a_name_and_no_path(orders):
     assert orders.version().name == NAME
 
 
-def test_numbers_come_as_doubles_where_they_are_wanted(orders):
+def test_numeric_converts_decimals_and_booleans_to_doubles(orders):
     orders.query = orders.query.replace(
         "    ratio\n",
         "    ratio, (order_id / 7)::decimal(9, 3) as share, case when order_id % 3 > 0 then amount > 9 end as is_big\n",

@@ -95,7 +95,7 @@ def test_a_loader_goes_on_to_the_next_epoch_and_over_several_splits(version):
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=8), st.integers(900, 4000)
 )
-def test_iterators_of_epochs_do_not_disturb_one_another(version, steps, batch_size):
+def test_iterators_of_different_epochs_are_independent(version, steps, batch_size):
     loader = reader(version, batch_size=batch_size)
     orders = {number: ids(reader(version).epoch(number)) for number in range(3)}
     open_ones = [[number, loader.epoch(number), []] for number, _ in steps]  # All before any is read.
@@ -107,7 +107,7 @@ def test_iterators_of_epochs_do_not_disturb_one_another(version, steps, batch_si
         assert rows + ids(batches) == orders[number]
 
 
-def test_a_state_that_names_no_row_is_refused(version):
+def test_an_invalid_state_is_refused(version):
     loader = reader(version)
     state = loader.state_dict()
     for changed, message in (
@@ -131,7 +131,7 @@ def test_a_state_that_names_no_row_is_refused(version):
 
 
 @pytest.mark.parametrize("read", [DatasetVersion.read, Loader], ids=["read", "loader"])
-def test_columns_and_splits_are_those_that_are_named(version, read):
+def test_only_named_columns_and_splits_are_read(version, read):
     for options, message in (
         ({"columns": []}, "columns: found none, expected some of order_id"),
         ({"columns": ["order_id", "order_id"]}, "columns: found order_id twice"),
@@ -150,7 +150,7 @@ def test_columns_and_splits_are_those_that_are_named(version, read):
     )
 
 
-def test_memory_is_that_of_two_windows(version, tmp_path):
+def test_memory_holds_two_windows(version, tmp_path):
     orders = Orders(tmp_path / "data", 40_000, dataset_row_group_rows=4096, dataset_shard_rows=100_000)
     wide = DatasetVersion.open("returns", orders.build().manifest.version, orders.settings)
     orders.lakehouse.teardown_after_execution(None)
@@ -159,7 +159,7 @@ def test_memory_is_that_of_two_windows(version, tmp_path):
     before, most = pa.total_allocated_bytes(), 0
     for _ in Loader(wide, shuffle_rows=8192, batch_size=512).epoch(1):
         most = max(most, pa.total_allocated_bytes() - before)
-    assert most < 3 * window  # Two, and a column of the next.
+    assert most < 3 * window  # Two windows, and a column of the next.
 
 
 def test_what_makes_no_sense_is_refused(version):

@@ -1,4 +1,4 @@
-"""PyTorch's workers, which live on from epoch to epoch, read the epoch that the training is in."""
+"""PyTorch's persistent workers read the epoch that the training is in."""
 
 import importlib.util
 import multiprocessing
@@ -45,7 +45,7 @@ def dataset_of(torch_loader, version, **options):
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_that_persist_read_the_epoch_that_is_set(torch_loader, version, start):
+def test_persistent_workers_read_the_epoch_that_is_set(torch_loader, version, start):
     dataset = dataset_of(torch_loader, version, num_workers=2)
     workers = torch_loader._data.PersistentWorkers(dataset, multiprocessing.get_context(start))
     try:
@@ -76,7 +76,7 @@ def test_workers_that_persist_read_the_epoch_that_is_set(torch_loader, version, 
         resumed.close()
 
 
-def test_in_one_process_the_state_goes_on_where_it_was(torch_loader, version):
+def test_in_one_process_a_state_continues_where_it_was(torch_loader, version):
     dataset = dataset_of(torch_loader, version)
     assert dataset.state_dict() == {"epoch": 0}
     dataset.set_epoch(2)
@@ -91,11 +91,11 @@ def test_in_one_process_the_state_goes_on_where_it_was(torch_loader, version):
     assert len(dataset_of(torch_loader, version, num_workers=7)) == 21  # Each worker has a last batch.
 
 
-def test_what_cannot_be_read_is_refused_when_the_dataset_is_made(torch_loader, version):
+def test_invalid_arguments_are_refused_when_the_dataset_is_created(torch_loader, version):
     for options, message in (
         ({"split": "trian"}, "split: found trian, expected one of train"),
         ({"split": []}, "split: found none"),
-        ({"worker": 0}, "expected none: the DataLoader has its own"),
+        ({"worker": 0}, "expected neither: the DataLoader sets them"),
         ({"batch_size": 0}, "batch_size: found 0"),
     ):
         with pytest.raises(DatasetError, match=message):

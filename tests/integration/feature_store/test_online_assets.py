@@ -111,7 +111,7 @@ def test_the_online_values_are_those_of_the_view_and_follow_it(works):
         after = asyncio.run(served.get_online_features_async(asked, pumps))
         assert after.values[1:] == [[row[2] for row in latest(works)], [row[3] for row in latest(works)]]
         assert after.values != [column[:-1] for column in answer.values]
-        # Launched alone, as a person may in the UI, it publishes nothing that a check refuses.
+        # Launched alone, as in the UI, it publishes nothing that a check refuses.
         name = next(e.check_name for e in second.get_asset_check_evaluations() if e.asset_key == VIEW)
 
         def report(*, passed):
@@ -122,7 +122,7 @@ def test_the_online_values_are_those_of_the_view_and_follow_it(works):
         refused = materialize_alone(works, instance)
         assert not refused.success
         said = refused.get_step_failure_events()[0].step_failure_data.user_failure_data.description
-        assert "found 1 failed on the data" in said
+        assert "found blocking checks that do not hold (1 failed)" in said
         assert f"features/pump_pressure: {name}: failed" in said
         report(passed=True)
         assert materialize_alone(works, instance).success
@@ -214,7 +214,7 @@ def test_what_has_become_known_since_is_materialized(works):
         materialized(instance, next_due=dg.MetadataValue.timestamp(now + timedelta(microseconds=1000)))
         assert requests(instance) == []
         materialized(instance, next_due=dg.MetadataValue.timestamp(now))
-        # Whose checks were not evaluated, or failed, is not published by the sensor either.
+        # The sensor does not publish an asset whose checks failed or were not evaluated either.
         assert requests(instance) == []
         assert reason(instance).endswith(f"online_store/pump_pressure: {len(blocking)} not evaluated")
         checked(instance, passed=False)
@@ -253,11 +253,11 @@ def test_a_type_that_cannot_be_served_stops_the_load_with_its_place(tmp_path):
         path = works.settings.dbt_project_dir / "models" / file
         declared = yaml.safe_load(path.read_text())
         columns = {column["name"]: column for column in declared["models"][0]["columns"]}
-        columns[name]["data_type"] = "interval"
+        columns[name]["data_type"] = "struct(x integer)"
         path.write_text(yaml.safe_dump(declared))
     with pytest.raises(DeclarationError) as refused:
         build_definitions(works.settings)
     assert (
         "models/features/pump_pressure.yml: models.pump_pressure.columns.mean_pressure_6h.data_type: "
-        "found 'interval', expected one that the online store can hold"
+        "found 'struct(x integer)', expected one that the online store can hold"
     ) in str(refused.value)

@@ -1,4 +1,4 @@
-"""Lakehouses as the release before made them, and both kinds of catalog."""
+"""Lakehouses as the previous release created them, on both kinds of catalog."""
 
 from collections.abc import Iterable
 from contextlib import closing
@@ -21,7 +21,7 @@ def settings_of(catalog: str, tmp_path, request: pytest.FixtureRequest) -> Setti
 
 
 def bare_duckdb(settings: Settings, *, inlined_rows: int = 10) -> duckdb.DuckDBPyConnection:
-    """A DuckDB that attaches the lakehouse as the release before did: no triggers, rows inlined."""
+    """A DuckDB that attaches the lakehouse as the previous release did: without triggers, rows inlined."""
     attachment = Attachment(settings)
     con = duckdb.connect(config=attachment.config())
     option = "data_inlining_row_limit '{}'"
@@ -33,7 +33,7 @@ def bare_duckdb(settings: Settings, *, inlined_rows: int = 10) -> duckdb.DuckDBP
 
 
 def write_bare(settings: Settings, statements: Iterable[str], *, inlined_rows: int = 10) -> None:
-    """Run statements in such a DuckDB."""
+    """Run statements in the DuckDB of ``bare_duckdb``."""
     with closing(bare_duckdb(settings, inlined_rows=inlined_rows)) as con:
         for statement in statements:
             con.execute(statement)

@@ -1,4 +1,4 @@
-"""The catalog's triggers keep DuckLake from wrong answers, on both catalogs."""
+"""The catalog's triggers prevent wrong results of DuckLake, on both catalogs."""
 
 from contextlib import closing
 from datetime import timedelta
@@ -20,7 +20,7 @@ def test_nan_is_found_by_every_reader_and_writer(catalog, tmp_path, request):
     lakehouse = LakehouseResource.from_settings(of)
     query = "select count(*) from t where v <> 1.0"
     with closing(bare_duckdb(of)) as con:
-        assert con.execute(query).fetchall() == [(0,)]  # what the triggers are for
+        assert con.execute(query).fetchall() == [(0,)]  # Wrong without the triggers.
     with lakehouse.reader() as con:
         assert con.execute(query).fetchall() == [(1,)]
     with lakehouse.get_connection() as con:

@@ -1,4 +1,4 @@
-"""Rows that the release before left in the catalog come out exactly as they were written."""
+"""Rows that the previous release left in the catalog are read exactly as they were written."""
 
 import logging
 import uuid
@@ -25,7 +25,7 @@ FIELDS = {
 }  # fmt: skip
 STRUCT = f"struct({', '.join(f'{name} {kind}' for name, kind in FIELDS.items())})"
 
-# No zero byte: PostgreSQL could not store it, so that no lakehouse has one there.
+# No zero byte: a PostgreSQL catalog cannot store one.
 texts = st.one_of(
     st.sampled_from(
         ["it's", "a\\b", "", "NULL", "null", " x ", "{'a': 1}", "[1, 2]", "CAST('x' AS DATE)", "a, b"]
@@ -33,7 +33,7 @@ texts = st.one_of(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
 )
 doubles = st.sampled_from(["nan", "inf", "-inf"]) | st.floats(allow_nan=False, allow_infinity=False)
-# Lists within a struct whose texts hold brackets or backslashes may stay in the catalog, and are named.
+# A list in a struct with brackets or backslashes in its texts may stay in the catalog, and is then named.
 plain = st.text("abc '", max_size=6).map(str.strip)
 values = {
     "t": texts, "b": st.binary(max_size=6), "d": st.dates(), "ts": st.datetimes(),
@@ -78,7 +78,7 @@ def test_structs_that_were_inlined_read_as_they_were_written(tmp_path_factory, r
 
 
 @pytest.mark.parametrize("catalog", CATALOGS)
-def test_a_lakehouse_of_the_release_before_opens_with_all_its_rows_and_snapshots(catalog, tmp_path, request):
+def test_a_lakehouse_of_the_previous_release_opens_with_all_rows_and_snapshots(catalog, tmp_path, request):
     of = settings_of(catalog, tmp_path, request)
     write_bare(
         of,
@@ -143,8 +143,8 @@ def test_rows_that_cannot_move_are_named_and_stop_nothing_else(catalog, tmp_path
         assert con.execute("select count(*) from many").fetchall() == [(40,)]
 
 
-def test_a_repair_that_was_killed_before_the_flush_goes_on(tmp_path, monkeypatch):
-    """Text that was restored once is not taken for a literal again: ``a\\\\b`` would lose a backslash."""
+def test_a_repair_that_was_killed_before_the_flush_continues(tmp_path, monkeypatch):
+    """Restored text is not parsed as a literal again: ``a\\\\b`` would lose a backslash."""
     of = Settings(data_dir=tmp_path)
     write_bare(
         of,
@@ -187,6 +187,6 @@ def test_a_repair_that_was_killed_before_the_flush_goes_on(tmp_path, monkeypatch
         "[1]",
     ],
 )
-def test_text_that_is_no_literal_of_the_struct_is_refused(text):
+def test_text_that_is_not_a_literal_of_the_struct_is_refused(text):
     with duckdb.connect() as con, pytest.raises(StructLiteralError):
         readable_text(con, text, con.type("struct(x integer)"))

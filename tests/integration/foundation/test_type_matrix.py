@@ -1,4 +1,4 @@
-"""Every type that the lakehouse stores, with its extremes, reads and filters as in DuckDB's own tables."""
+"""Every stored type, with its extreme values, is read and filtered as in DuckDB's own tables."""
 
 import re
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ BETWEEN = "{c} between {v} and {v}"  # DuckDB has none for nested types
 OF_TEXT = (BETWEEN, "starts_with({c}, {v})", "{c} like {v} || '%'")
 FILTERED = {
     "blob": 2
-}  # DuckDB's bloom filters miss bytes that are no plain letters, see the limits in README
+}  # DuckDB's bloom filters miss bytes that it prints with an escape; see the limits in README.
 COLUMNS = {f"c{i}": data_type for i, data_type in enumerate(VALUES)}
 
 
@@ -65,7 +65,7 @@ def cells(column: str) -> list[str]:
 
 
 def rows(first: int, count: int, only: int | None = None) -> str:
-    """A query for rows whose values go round; with ``only`` every value is that one or the next."""
+    """A query for rows that cycle through the values; with ``only`` through that value and the next."""
     at = "i" if only is None else f"({only} + i % 2)"
     picked = [f"([{', '.join(cells(c))}])[{at} % {len(cells(c))} + 1] as {c}" for c in COLUMNS]
     return f"select (i + {first})::integer as k, {', '.join(picked)} from range({count}) r(i)"
@@ -82,7 +82,7 @@ def fill(con: duckdb.DuckDBPyConnection, count: int) -> None:
 
 
 def differences(con: duckdb.DuckDBPyConnection, table: str, expected: str) -> list[str]:
-    """Whether the tables hold the same values."""
+    """A message if the tables do not hold the same values."""
     names = ", ".join(f"{c} as {c}" for c in ("k", *COLUMNS))
     query = "select count(*) from (select {0} from {1} except all select {0} from {2})"
     found = [
@@ -92,7 +92,7 @@ def differences(con: duckdb.DuckDBPyConnection, table: str, expected: str) -> li
 
 
 def wrong_filters(con: duckdb.DuckDBPyConnection, table: str, expected: str, limit: int) -> Iterator[str]:
-    """Conditions that find other rows than in DuckDB's own table."""
+    """Messages about conditions that find different rows than in DuckDB's own table."""
     for column, data_type in COLUMNS.items():
         forms = (*OPERATORS, *OF_TEXT[:1]) if NESTED.search(data_type) is None else OPERATORS
         forms = (*forms, *OF_TEXT[1:]) if data_type == "varchar" else forms

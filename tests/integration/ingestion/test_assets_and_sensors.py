@@ -104,7 +104,7 @@ def test_quarantine_alone_is_refused_before_anything_lands(ground: Ground) -> No
             definitions(ground, ground.daily()), instance, asset_selection=[key], partition_key="2024-01-01"
         )
     (failure,) = [e.step_failure_data.error for e in done.all_events if e.is_step_failure]
-    assert "found selected alone, expected raw/readings with it" in str(failure)
+    assert "found it selected alone, expected raw/readings with it" in str(failure)
     assert done.get_asset_materialization_events() == []
 
 
@@ -228,7 +228,7 @@ def test_run_keys_follow_the_content_and_a_touched_file_asks_for_nothing(ground:
         assert (requests, cursor) == ([], "{}")
 
 
-def test_a_file_put_back_is_asked_for_again_even_if_the_earlier_run_failed(ground: Ground) -> None:
+def test_a_restored_file_is_requested_again_even_if_the_earlier_run_failed(ground: Ground) -> None:
     defs = definitions(ground, ground.daily(uri="drop"))
     keys, cursor, versions = [], None, {"A": row(1, 1, "a"), "B": row(1, 1, "b")}
     with dg.DagsterInstance.ephemeral() as instance:
@@ -246,7 +246,7 @@ def test_a_file_put_back_is_asked_for_again_even_if_the_earlier_run_failed(groun
     assert len(set(keys)) == 4
 
 
-def test_a_file_from_the_future_is_asked_for_once_it_is_whole(ground: Ground) -> None:
+def test_a_file_from_the_future_is_requested_once_it_is_complete(ground: Ground) -> None:
     watch = Watch(ground.daily(uri="drop"), ground.settings, ground.clock)
     path = ground.put("drop/a.csv", HEADER + row(1, 1))
     os.utime(path, (time.time() + 9_000_000,) * 2)

@@ -1,4 +1,4 @@
-"""Where a file lies, how wide it is, how its lines end: none of it changes a value or stops another file."""
+"""The path, width and line endings of a file change no value and stop no other file."""
 
 import gzip
 import io
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestration.ingestion.faults import IngestFault, StorageError, translated
+from orchestration.ingestion.faults import IngestFault, StorageError, to_ingestion_error
 from orchestration.ingestion.newlines import count_newlines, with_one_newline
 from tests.integration.ingestion.landing_ground import Ground, source_table
 
@@ -54,7 +54,9 @@ def test_declared_partition_columns_come_from_the_path_unless_the_file_has_them(
     ground.land(table)
     assert ground.rows("id, name, day::varchar") == [(1, "own", "2024-01-02")]
     ground.put(f"d/b.{kind}", FILES[kind])
-    with pytest.raises(IngestFault, match=r"d/b\.\w+, column 'day': found no such column and no part"):
+    with pytest.raises(
+        IngestFault, match=r"d/b\.\w+, column 'day': found no such column in it and no folders"
+    ):
         ground.land(table)
 
 
@@ -79,7 +81,7 @@ CELLS = st.text('ab ,"\r\n', max_size=4)
 
 @settings(max_examples=150, deadline=None)
 @given(rows=st.lists(st.tuples(CELLS, CELLS, ENDINGS), min_size=1, max_size=6))
-def test_records_keep_their_cells_when_line_endings_are_made_one(
+def test_records_keep_their_cells_when_line_endings_are_unified(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, str, str]]
 ) -> None:
     folder = tmp_path_factory.mktemp("newlines")
@@ -117,7 +119,7 @@ def test_a_new_file_without_rows_lands_and_one_that_lost_its_rows_does_not(groun
     ground.put(f"d/b.{kind}", FILES[kind])
     assert [(i.file_rows, i.rows) for i in ground.land(table).landings] == [(0, 0), (1, 1)]
     ground.put(f"d/b.{kind}", EMPTY[kind])
-    with pytest.raises(IngestFault, match="no row, where it had rows before"):
+    with pytest.raises(IngestFault, match="no rows, where it had rows before"):
         ground.land(table)
     assert ground.rows("name") == [("own",)]
 
@@ -133,10 +135,10 @@ def test_names_that_differ_in_case_are_one_column_of_an_evolving_table(ground: G
         ground.land(table)
 
 
-def test_columns_that_nobody_declared_have_any_name(ground: Ground) -> None:
+def test_undeclared_columns_may_have_any_name(ground: Ground) -> None:
     ground.put("in.csv", "id,name,,\n1,a,,\n")
     ground.land(source_table(NAMES, uri="in.csv", format="csv", new_columns="ignore"))
-    own = ["file_row_number", "filename", "rowid", "_n", "_skip", "_bad", "_broken"]
+    own = ["file_row_number", "filename", "rowid", "_n", "_skip", "_gw_row", "_gw_n", "_gw_skip"]
     ground.put("in.parquet", parquet(id=[1], **{name: [77] for name in own}))
     table = source_table(
         {"id": "bigint"}, name="typed", uri="in.parquet", format="parquet", new_columns="ignore"
@@ -145,7 +147,7 @@ def test_columns_that_nobody_declared_have_any_name(ground: Ground) -> None:
     assert ground.rows("id, _row_number", "typed") == [(1, 1)]
 
 
-def test_what_macos_adds_to_a_zip_is_no_member(ground: Ground) -> None:
+def test_files_that_macos_adds_to_a_zip_do_not_count(ground: Ground) -> None:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("in.csv", FILES["csv"])
@@ -169,7 +171,7 @@ def test_an_archive_that_unpacks_beyond_the_limit_is_refused(ground: Ground, nam
 def test_a_full_disk_is_not_the_fault_of_the_file() -> None:
     with duckdb.connect() as con, pytest.raises(duckdb.Error) as caught:
         con.execute("copy (select range from range(1000000)) to '/dev/full' (format csv)")
-    assert isinstance(translated(caught.value, "in.csv", Path("in.csv")), StorageError)
+    assert isinstance(to_ingestion_error(caught.value, "in.csv", Path("in.csv")), StorageError)
     with pytest.raises(OSError) as full, Path("/dev/full").open("wb", buffering=0) as file:
         file.write(b"x")
-    assert isinstance(translated(full.value, "in.csv"), StorageError)
+    assert isinstance(to_ingestion_error(full.value, "in.csv"), StorageError)

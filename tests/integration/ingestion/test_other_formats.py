@@ -91,7 +91,12 @@ def test_broken_json_lines_go_to_quarantine(ground: Ground) -> None:
         (2, '{"id": 2, "na'), (3, "[3]"), (4, '"x"'), (5, '{"id": 5.5, "name": "e"}'), (7, '{"id"'),
     ]  # fmt: skip
     reasons = [reason for _, _, reason, _ in ground.quarantine()]
-    assert reasons == ["not one whole JSON object"] * 3 + ["id: found '5.5', expected integer"] + reasons[-1:]
+    assert (
+        reasons
+        == ["not one complete JSON object with each key once"] * 3
+        + ["id: found '5.5', expected integer"]
+        + reasons[-1:]
+    )
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_killed_at_any_commit_the_next_run_ends_as_if_nothing_was(works: Works, 
         assert (registry.verify(), registry.unregistered()) == ([], {})
 
 
-def test_a_run_killed_between_planning_a_watch_and_its_result_closes_no_gate(works: Works) -> None:
+def test_a_run_killed_before_a_planned_monitoring_check_closes_no_gate(works: Works) -> None:
     works.datasets = {"d0": few_rows()}
     killed = dg.DagsterRun("all_assets", make_new_run_id(), status=dg.DagsterRunStatus.FAILURE)
     works.instance.add_run(killed)
@@ -253,7 +253,7 @@ def test_a_run_killed_between_planning_a_watch_and_its_result_closes_no_gate(wor
     assert works.registry.champion("low_pressure") is not None
 
 
-def test_what_was_judged_is_not_promoted_once_a_check_has_failed(works: Works) -> None:
+def test_a_judged_challenger_is_not_promoted_after_a_check_fails(works: Works) -> None:
     works.datasets = {"d0": few_rows()}
     works.run(make_spec(), parts=("challenger", "evaluation"))
     works.evaluate_input(False)

@@ -170,7 +170,7 @@ def test_each_day_is_scored_by_its_champion_from_what_was_known(works: Works) ->
     assert set(found["dataset_version"].to_pylist()) == {"d0"}
 
 
-def test_a_first_champion_predicts_the_newest_day_though_it_came_later(works: Works) -> None:
+def test_a_first_champion_predicts_the_newest_day_although_promoted_later(works: Works) -> None:
     works.promote(works.first, datetime(2024, 2, 6, 12, tzinfo=UTC))
     first, newest = date(2024, 2, 4), date(2024, 2, 5)
     assert works.predict(first, newest).rows == 0
@@ -180,7 +180,7 @@ def test_a_first_champion_predicts_the_newest_day_though_it_came_later(works: Wo
     assert (again.rows, again.added, again.removed) == (60, 0, 0)
 
 
-def test_a_first_champion_that_has_learnt_from_the_newest_day_leaves_nothing_out(works: Works) -> None:
+def test_a_first_champion_trained_on_the_newest_day_predicts_nothing_for_it(works: Works) -> None:
     works.promote(works.first, datetime(2024, 2, 6, 12, tzinfo=UTC))
     newest = date(2024, 1, 3)
     done = works.predict(newest, newest, newest)

@@ -1,4 +1,4 @@
-"""Whatever form an ``entity_df`` has, its rows get the same features; what is none is refused in a sentence."""
+"""Every form of ``entity_df`` gets the same features; anything else is refused with a message."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -85,31 +85,31 @@ def test_each_form_of_rows_gets_the_same_features(works: Works, form: str) -> No
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("x.csv", "found the text 'x.csv', which is no SQL query and no path of a Parquet file"),
-        ("data/rows of today.jsonl", "which is no SQL query"),
-        ("spine", "which is no SQL query"),
-        ([1], r"\[0\]: found a int, expected a dict by column"),
-        ([{"pump": "alder"}, {"pump": 1}], "pump: found values that have no one type"),
-        ({"pump": ["a"], "site": []}, "found columns of .0, 1. rows, expected one length"),
+        ("x.csv", "found the text 'x.csv', which is neither a SQL query nor the path of a Parquet file"),
+        ("data/rows of today.jsonl", "which is neither a SQL query"),
+        ("spine", "which is neither a SQL query"),
+        ([1], r"\[0\]: found int, expected a dict of values by column"),
+        ([{"pump": "alder"}, {"pump": 1}], "pump: found values of different types"),
+        ({"pump": ["a"], "site": []}, "found columns of different lengths .0, 1., expected one length"),
         (pd.DataFrame({"pump": ["a", 1]}), "found a DataFrame that Arrow cannot hold"),
         (np.zeros(3), r"found numpy\.ndarray, expected a pandas or polars DataFrame"),
         (None, r"found builtins\.NoneType, expected"),
     ],
 )
-def test_what_gives_no_rows_is_refused_in_a_sentence(works: Works, given, message: str) -> None:
+def test_a_value_without_rows_is_refused_with_a_message(works: Works, given, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message) as refused:
         levels(works, given)
     assert str(refused.value).startswith("entity_df: ")
 
 
-def test_a_file_that_is_no_parquet_is_refused_by_its_path(works: Works, tmp_path: Path) -> None:
+def test_a_file_that_is_not_parquet_is_refused_by_its_path(works: Works, tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("pump,site\nalder,1\n")
-    with pytest.raises(ValueError, match=r"entity_df: found .*rows\.csv, which is no Parquet"):
+    with pytest.raises(ValueError, match=r"entity_df: found .*rows\.csv, which is not a Parquet file"):
         levels(works, file)
 
 
-def test_key_and_value_in_a_path_are_no_columns(works: Works, tmp_path: Path) -> None:
+def test_key_value_folders_in_a_path_are_not_columns(works: Works, tmp_path: Path) -> None:
     folder = tmp_path / "pump=birch" / "site=2"
     folder.mkdir(parents=True)
     pq.write_table(table(), folder / "rows.parquet")
@@ -218,7 +218,7 @@ def test_a_float_is_an_integer_key_offline_online_and_in_a_request_or_nowhere(
         ASKED.checked({"demand": [value]})
 
 
-def test_decimals_are_no_integer_keys_anywhere(works: Works) -> None:
+def test_decimals_are_never_integer_keys(works: Works) -> None:
     with pytest.raises(EntityColumnError, match="site: found DECIMAL"):
         levels(works, [{"pump": "alder", "site": Decimal("1.0"), "event_timestamp": NOON}])
     with pytest.raises(EntityTypeError):

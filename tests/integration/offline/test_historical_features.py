@@ -226,7 +226,7 @@ def test_keys_of_a_like_type_are_taken_as_declared(filled) -> None:
 def test_a_key_that_its_type_cannot_hold_is_an_error_where_nulls_match(filled) -> None:
     table = pa.table({"pump": ["alder"], "site": [2**40], "event_timestamp": pa.array([NOON], INSTANT)})
     with pytest.raises(
-        EntityColumnError, match="site: found 1 values that are no integer, the first in row 0"
+        EntityColumnError, match="site: found 1 values that integer cannot hold, the first in row 0"
     ):
         ask(filled, table, ["tank:level"], catalog=make_catalog(null_keys="match"))
 
@@ -242,7 +242,7 @@ def test_a_key_that_its_type_cannot_hold_is_an_error_where_nulls_match(filled) -
         ("double", pa.array([Decimal("0.1")]), 0.1),
     ],
 )
-def test_a_request_column_is_taken_exactly_or_refused(filled, declared: str, value, found) -> None:
+def test_a_request_column_is_converted_exactly_or_refused(filled, declared: str, value, found) -> None:
     catalog = make_catalog()
     service = FeatureService(
         features=("tank:level",),
@@ -256,7 +256,9 @@ def test_a_request_column_is_taken_exactly_or_refused(filled, declared: str, val
     table = spine(("alder", 1, NOON), amount=value)
     asked = partial(ask, filled, table, "s", catalog=Catalog(catalog.views, {"s": served}))
     if found is None:
-        with pytest.raises(EntityColumnError, match=r"amount: found 1 values that are no .* first in row 0"):
+        with pytest.raises(
+            EntityColumnError, match=r"amount: found 1 values that .* cannot hold, the first in row 0"
+        ):
             asked()
     else:
         assert asked().to_arrow().column("same").to_pylist() == [found]

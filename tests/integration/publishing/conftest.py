@@ -15,7 +15,7 @@ from tests.water_works import lay_out, make_water_works
 
 @pytest.fixture(scope="session")
 def publishing_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
-    """The second domain with eight days built, checked and published; a scenario begins there."""
+    """The second domain with eight days built, checked and published, where every scenario begins."""
     import_lightgbm()
     folder = tmp_path_factory.mktemp("publishing")
     project = folder / "project"
@@ -24,7 +24,7 @@ def publishing_driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driv
     contract.write_text(contract.read_text() + CONTRACT)
     load_manifest(Settings(data_dir=project / "data", dbt_project_dir=project / "dbt_project"))
     works = make_water_works(folder / "works", days=8, parsed=project, duckdb_threads=1)
-    # A forked process would wait for OpenMP's threads, which are not forked with it; with one there are none.
+    # A forked process would wait for OpenMP threads that are not forked with it; with one thread there are none.
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(1):
         patch.setenv("PUMPS_DATA", str(works.deliveries))
         logging.getLogger("dagster").setLevel(logging.CRITICAL)

@@ -78,10 +78,10 @@ class Driver:
         self.lakehouse = LakehouseResource.from_settings(works.settings)
         self.listen: Callable[[RecordedEvent], None] = lambda _: None
         self.ended: Callable[[RecordedEvent], None] = lambda _: None
-        """Gets what is known of a run when it is over."""
+        """Called with a run once it has ended."""
 
     def reset(self) -> None:
-        """Put the data folder, the deliveries and the clock back to where the template has them."""
+        """Restore the data folder, the deliveries and the clock of the template."""
         for name, folder in (("data", self.works.settings.data_dir), ("deliveries", self.works.deliveries)):
             shutil.rmtree(folder, ignore_errors=True)
             shutil.copytree(self._template / name, folder)
@@ -140,7 +140,7 @@ class Driver:
         job: str = ALL_ASSETS,
         tags: dict[str, str] | None = None,
     ) -> bool | None:
-        """Execute a run, of the whole job without ``assets``: whether it succeeded, None when it was killed."""
+        """Execute a run, of the whole job without ``assets``; return whether it succeeded, None if it was killed."""
         definition = self.repository.get_job(job)
         keys = [dg.AssetKey(name.split("/")) for name in assets]
         if keys and not checks:
@@ -196,7 +196,7 @@ class Driver:
         pid = os.fork()
         if pid == 0:
             code = 2
-            # A child that waits for a thread of its parent would never end.
+            # A child that waits for a thread of its parent never ends.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)
             try:
@@ -213,13 +213,13 @@ class Driver:
             self._report(event)
         if code >= 0:
             return code == 0
-        # Else the next step would wait for the slot until somebody marks the run as failed.
+        # Otherwise the next step would wait for the slot until the run is marked as failed.
         self.instance.event_log_storage.free_concurrency_slots_for_run(run_id)
         self._dead.add(run_id)
         return None
 
     def request(self, job: str, request: dg.RunRequest, fault: Fault | None = None) -> None:
-        """Launch what a tick asks for, as the daemon does: a run key that was launched is not launched again."""
+        """Launch a requested run as the daemon does: a run key is launched only once."""
         tags = dict(request.tags)
         if request.run_key is not None:
             tags[RUN_KEY_TAG] = request.run_key
@@ -233,7 +233,7 @@ class Driver:
         self.run(names, days, job=job, tags=tags, config=dict(request.run_config or {}), fault=fault)
 
     def sensor_tick(self, name: str, fault: Fault | None = None) -> int:
-        """Evaluate a sensor and launch what it asks for; how many runs that was."""
+        """Evaluate a sensor and launch the runs that it requests; return their number."""
         sensor = self.repository.get_sensor_def(name)
         with dg.build_sensor_context(
             instance=self.instance,
@@ -248,7 +248,7 @@ class Driver:
         return len(found)
 
     def schedule_tick(self, fault: Fault | None = None) -> None:
-        """Evaluate the daily schedule and launch what it asks for."""
+        """Evaluate the daily schedule and launch the runs that it requests."""
         context = dg.build_schedule_context(
             instance=self.instance, scheduled_execution_time=self.clock.now(), repository_def=self.repository
         )
@@ -256,7 +256,7 @@ class Driver:
             self.request("daily", request, fault)
 
     def automation_tick(self, fault: Fault | None = None, only: Sequence[str] = ()) -> list[str]:
-        """Evaluate the automation conditions and launch what they ask for; the names of these assets."""
+        """Evaluate the automation conditions, launch the requested assets and return their names."""
         selection = dg.AssetSelection.assets(*(dg.AssetKey(n.split("/")) for n in only)) if only else None
         found = dg.evaluate_automation_conditions(
             self.definitions,
@@ -279,7 +279,7 @@ class Driver:
                 self.instance.report_run_failed(run)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """What a query of the lakehouse gives."""
+        """The rows of a query of the lakehouse."""
         with self.lakehouse.reader() as con:
             return con.execute(query).fetchall()
 

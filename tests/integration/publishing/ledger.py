@@ -1,6 +1,6 @@
-"""What each table was built from and which blocking checks vouch for it: the tests' own record, kept apart.
+"""An independent record of what each table was built from and which blocking checks hold for it.
 
-It knows runs by their events and tables by their rows, and decides by SQL of its own whether a check holds.
+It follows the events of runs and the rows of tables, and decides with its own SQL whether a check holds.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ TRUTHS: Mapping[tuple[str, str], str] = {
     ("features/pump_pressure", "valid_mean_pressure_6h"): "mean_pressure_6h not between 2 and 6",
     ("training/low_pressure_training_set", "no_tall_mean"): "pump_pressure__mean_pressure_6h > 5.2",
 }
-"""By check, the rows that fail it; but for ``row_count`` other checks fail on no data that the tests deliver."""
+"""A condition by check: the rows that fail it. Other checks, except ``row_count``, never fail in these tests."""
 TABLES = {
     "raw/readings": "read_at",
     "staged/stg_readings": "event_at",
@@ -30,7 +30,7 @@ TABLES = {
     "training/low_pressure_spine": "reading_at",
     "training/low_pressure_training_set": "label_known_at",
 }
-"""Partitioned tables and the column that their days are of."""
+"""Partitioned tables, each with the column that its days come from."""
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Table:
     sound: dict[str, bool] = field(default_factory=dict)
 
     def faults(self, days: frozenset[str] | None = None) -> list[str]:
-        """Every check that does not vouch for a day."""
+        """Every check that does not hold for a day."""
         return [
             f"{name} {state} on {day}"
             for name, by_day in sorted(self.checks.items())
@@ -72,17 +72,17 @@ class Ledger:
         self._read_contents()
 
     def faults(self, name: str) -> list[str]:
-        """Why a table must not be published; nothing when every check vouches for it and for its inputs."""
+        """Why a table must not be published; empty if every check holds for it and for its inputs."""
         table = self.tables[name]
         unsound = [f"built on unchecked inputs on {day}" for day, sound in table.sound.items() if not sound]
         return [f"{name}: {fault}" for fault in [*table.faults(), *unsound]]
 
     def holds(self, name: str) -> bool:
-        """Whether every blocking check of a table, and of what it was built on, vouches for it."""
+        """Whether every blocking check of a table and of its inputs holds."""
         return name not in self.tables or not self.faults(name)
 
     def follow(self, found: RecordedEvent) -> None:
-        """Take in an event of a run."""
+        """Record an event of a run."""
         event = found.entry.get_dagster_event() if found.entry.is_dagster_event else None
         if event is None:
             return
@@ -97,7 +97,7 @@ class Ledger:
                 self._evaluated(name, check, self._days(name, found), evaluation)
 
     def end_run(self, found: RecordedEvent) -> None:
-        """Take in what a run has written and not recorded, as it was killed in between."""
+        """Record what a killed run has written without an event."""
         before = dict(self._contents)
         self._read_contents()
         for name in TABLES:

@@ -1,4 +1,4 @@
-"""The steps and the judgment that the state machines of published data share."""
+"""Steps and invariants that the state machines of published data share."""
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -7,7 +7,7 @@ from tests.integration.publishing.scenario import Scenario
 
 
 class PlatformMachine(RuleBasedStateMachine):
-    """What both machines share: dead runs, the judge after each step, and a platform mended at the end."""
+    """Base of both machines: dead runs, the check after each step, and a repaired platform at the end."""
 
     driver: Driver
     scenario: Scenario
@@ -24,6 +24,6 @@ class PlatformMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if hasattr(self, "scenario"):
             try:
-                self.scenario.mend(["2024-01-08", "2024-01-09"])
+                self.scenario.repair(["2024-01-08", "2024-01-09"])
             finally:
                 self.scenario.close()

@@ -1,4 +1,4 @@
-"""What the model side publishes in a scenario, and the judgment of it: dataset versions, champions, predictions."""
+"""A scenario that checks what the model side publishes: dataset versions, champions and predictions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -35,7 +35,7 @@ class ModelScenario(Scenario):
         self._registry = Registry(driver.lakehouse, driver.works.settings.models_dir, driver.clock)
         self._datasets = DatasetStore(driver.works.settings.datasets_dir)
         self._versions = dict.fromkeys(self._datasets.versions(TRAINING_SET), True)
-        """Dataset versions, and whether each was made of data whose checks held."""
+        """Dataset versions, and whether each was built from data whose checks held."""
         self._events = len(self._registry.events(NAME))
         self._predictions = self._read_predictions()
 
@@ -74,7 +74,7 @@ class ModelScenario(Scenario):
             registered = next(e for e in events if e.kind == "registered" and e.version == event.version)
             if not self._versions[registered.detail["dataset"]]:
                 self.violations.append(f"promoted {event.version}, trained on data whose checks did not hold")
-            # A version that was trained before may be judged again: what it was trained on must still hold.
+            # An earlier version may be judged again: the checks of its training data must still hold.
             if faults := self.ledger.faults(f"training/{TRAINING_SET}"):
                 self.violations.append(f"promoted {event.version} with its inputs at fault: {faults}")
         self._events = len(events)
@@ -115,12 +115,12 @@ class ModelScenario(Scenario):
         assets = [*RAW, *STAGED, *FEATURES, *LEARN, *SKEW]
         return self.driver.run(assets, (first, last), fault=fault, config=FORCED)
 
-    def mend(self, days: Sequence[str]) -> None:
-        """Deliver good files, run everything: a version of exactly that data serves and has predicted."""
+    def repair(self, days: Sequence[str]) -> None:
+        """Deliver good files and run everything; a version of exactly that data then serves and has predicted."""
         for day in days:
             self.deliver(day, GOOD)
         self.driver.mark_dead_runs()
-        assert self.run_all(days[0], days[-1]), "the run after everything was mended failed"
+        assert self.run_all(days[0], days[-1]), "the run after everything was repaired failed"
         self.judge()
         newest = self._datasets.manifest(TRAINING_SET, self._datasets.resolve(TRAINING_SET).version)
         ((rows,),) = self.driver.rows(f"select count(*) from training.{TRAINING_SET}")
@@ -130,6 +130,6 @@ class ModelScenario(Scenario):
         events = self._registry.events(NAME)
         judged = next(e for e in reversed(events) if e.kind == "judged")
         failed = [r["description"] for r in judged.detail["results"] if not r["passed"]]
-        assert not failed, f"the gate is closed after everything was mended: {failed}"
+        assert not failed, f"the gate is closed after everything was repaired: {failed}"
         registered = next(e for e in events if e.kind == "registered" and e.version == champion.version)
         assert registered.detail["dataset"] == newest.version

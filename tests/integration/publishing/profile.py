@@ -1,4 +1,4 @@
-"""How long the state machines run: a few fixed examples, or as many random ones as the environment names."""
+"""How long the state machines run: a few fixed examples, or as many random ones as the environment sets."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""One scenario on the second domain: what happens to it, and the judgment of everything it publishes."""
+"""A scenario on the second domain: actions, and checks of everything that it publishes."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
@@ -69,7 +69,7 @@ def materialized(found: RecordedEvent) -> str:
 
 
 class Scenario:
-    """A platform from the template on, and the ledger that judges what it publishes."""
+    """A platform that starts from the template, and the ledger that judges what it publishes."""
 
     def __init__(self, driver: Driver) -> None:
         self.driver = driver
@@ -95,7 +95,7 @@ class Scenario:
         deliver_readings(self.driver.works.deliveries, of, extra=extra_lines(of, quality))
 
     def move_clock(self, hours: int) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.driver.clock.move(self.driver.clock.now() + timedelta(hours=hours))
 
     def _follow(self, found: RecordedEvent) -> None:
@@ -112,7 +112,7 @@ class Scenario:
             return store.position(VIEW)
 
     def judge_online(self) -> None:
-        """Note what was written to the online store although its blocking checks do not hold for it."""
+        """Record a violation if data was written to the online store while its blocking checks do not hold."""
         position = self._read_position()
         if position == self._position:
             return
@@ -129,7 +129,7 @@ class Scenario:
         return dict(zip(PUMPS, zip(*found.values[1:], strict=True), strict=True))
 
     def judge_catalog(self) -> None:
-        """The catalog shows no blocking check as passed that does not vouch for the view as it is."""
+        """The catalog shows no blocking check as passed that does not hold for the current view."""
         facts = gather_facts(self.driver.project, self.catalog)
         (view,) = facts.views
         states = self.ledger.tables[f"features/{VIEW}"].checks
@@ -154,12 +154,12 @@ class Scenario:
         """Run everything from landing to the online store."""
         return self.driver.run([*RAW, *STAGED, *FEATURES, *ONLINE], (first, last), fault=fault)
 
-    def mend(self, days: Sequence[str]) -> None:
-        """Deliver good files, mark killed runs, run everything: all is published again and every gate is open."""
+    def repair(self, days: Sequence[str]) -> None:
+        """Deliver good files, mark killed runs, and run everything; all is published again and every gate is open."""
         for day in days:
             self.deliver(day, GOOD)
         self.driver.mark_dead_runs()
-        assert self.run_graph(days[0], days[-1]), "the run after everything was mended failed"
+        assert self.run_graph(days[0], days[-1]), "the run after everything was repaired failed"
         self.judge()
         now = self.driver.clock.now().isoformat()
         expected = self.driver.rows(
@@ -170,7 +170,9 @@ class Scenario:
         served = {pump: row for pump, row in self.served().items() if row[0] is not None}
         assert served == {pump: tuple(row) for pump, *row in expected}
         for layer in (STAGED, FEATURES, ONLINE):
-            assert self.driver.run(layer, (days[-1], days[-1])), f"{layer} alone after everything was mended"
+            assert self.driver.run(layer, (days[-1], days[-1])), (
+                f"{layer} alone after everything was repaired"
+            )
 
 
 __all__ = ["START", "Scenario"]

@@ -1,4 +1,4 @@
-"""Nothing reaches the online store or the catalog whose blocking checks do not hold for that very data."""
+"""The online store and the catalog get only data whose blocking checks hold for that exact data."""
 
 from collections.abc import Iterator
 
@@ -36,7 +36,7 @@ STEPS = {
     "check_features_pump_pressure": DagsterEventType.ASSET_CHECK_EVALUATION,
     "online_store__pump_pressure": DagsterEventType.ASSET_MATERIALIZATION,
 }
-"""Where a run is killed, and the event it is killed at."""
+"""Steps in which a run is killed, each with the event."""
 QUALITY = st.sampled_from([GOOD, LATE, BAD_RAW, BAD_STAGED, BAD_FEATURES, BAD_FEATURES])
 CHECKS = ["check_raw_readings", "check_staged_stg_readings", "check_features_pump_pressure"]
 KILLS = st.builds(
@@ -123,7 +123,7 @@ class Publishing(PlatformMachine):
         self.driver.schedule_tick(fault)
 
 
-def test_whatever_happens_only_data_whose_checks_hold_is_served(publishing_driver: Driver) -> None:
+def test_only_data_whose_checks_hold_is_served_whatever_happens(publishing_driver: Driver) -> None:
     class Machine(Publishing):
         driver = publishing_driver
 
@@ -140,4 +140,4 @@ def test_rows_that_come_due_are_not_served_when_their_check_failed(scenario: Sce
     scenario.move_clock(10)
     scenario.driver.sensor_tick("online_rows_due")
     scenario.judge()
-    scenario.mend(["2024-01-09"])
+    scenario.repair(["2024-01-09"])

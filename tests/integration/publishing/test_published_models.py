@@ -143,4 +143,4 @@ def test_whatever_happens_models_come_from_data_whose_checks_hold(publishing_dri
 def test_a_run_killed_before_the_skew_check_closes_no_gate(scenario: ModelScenario) -> None:
     fault = Fault("kill_after", DagsterEventType.STEP_START, "monitoring__low_pressure_skew")
     assert scenario.driver.run([*MODEL, *SKEW], None, config=FORCED, fault=fault) is None
-    scenario.mend(["2024-01-08"])
+    scenario.repair(["2024-01-08"])

@@ -87,7 +87,7 @@ def test_a_clock_left_before_the_data_stops_the_load_and_says_what_to_set(settin
         "models/raw/sources.yml: sources.raw.orders.config.meta.ingest.partition.start: found 2024-01-01"
         in told
     )
-    assert "the replay clock, which stands at 2014-01-01 05:00 UTC: set GROUNDWORK_CLOCK=wall" in told
+    assert "the replay clock, which is set to 2014-01-01 05:00 UTC: set GROUNDWORK_CLOCK=wall" in told
 
 
 def test_a_mistake_is_told_as_printed(recorded):

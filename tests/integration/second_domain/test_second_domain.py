@@ -121,7 +121,7 @@ def check_that_a_version_was_kept(works, result, evaluations):
 
 
 def check_that_its_features_come_as_numbers(version):
-    """Those that the only declared model takes, and the label."""
+    """The features that the only declared model takes, and the label."""
     features, label = version.xy("train")
     declared = version.manifest.built.declarations["models"]["low_pressure"]
     assert set(declared["request"]) <= set(features.columns)

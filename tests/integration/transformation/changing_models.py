@@ -1,4 +1,4 @@
-"""A dbt project of small models over a real lakehouse, whose declarations a test changes between runs."""
+"""A dbt project of small models over a real lakehouse; tests change its declarations between runs."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ models:
 
 @dataclass(frozen=True)
 class Model:
-    """A model: its SQL, the columns of its sheet with their types, and dbt's config."""
+    """A model: its SQL, the columns of its YAML with their types, and its dbt config."""
 
     name: str
     sql: str
@@ -64,7 +64,7 @@ class Outcome:
 
 
 class Project:
-    """The project in a folder, with a lakehouse of its own."""
+    """The project in a folder, with its own lakehouse."""
 
     def __init__(self, folder: Path) -> None:
         self.settings = Settings(
@@ -77,7 +77,7 @@ class Project:
         self.execute("create schema if not exists staged")
 
     def write(self, *models: Model) -> None:
-        """Make the project's models these and no others."""
+        """Replace all models of the project."""
         shutil.rmtree(self.settings.dbt_project_dir / "models", ignore_errors=True)
         for model in models:
             folder = self.settings.dbt_project_dir / "models" / model.layer
@@ -86,7 +86,7 @@ class Project:
             (folder / f"{model.name}.yml").write_text(yaml.safe_dump({"models": [model.sheet]}))
 
     def run(self, *flags: str, **variables: str) -> dict[str, Outcome]:
-        """How each model of one ``dbt run`` ended."""
+        """The outcome of each model of one ``dbt run``, by name."""
         target = self.settings.data_dir / "target"
         args = ["--log-level", "none", "--log-level-file", "none", "run", "--vars", json.dumps(variables)]
         args += [*flags, *project_args(self.settings, target)]

@@ -1,4 +1,4 @@
-"""A model whose columns change: the stored table follows without a changed value, or stays as it is."""
+"""If a model's columns change, its table is altered without changing a value, or is left as it is."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ RENAMED = Model(
 REMOVED = Model("removed", f"select cast(k as integer) as k from {ROWS}", {"k": "integer"})
 
 REFUSED = {
-    # What a model was, what it becomes, and what the message says of the column.
+    # The model before, the model after, and a part of the message.
     "decimals_in_integer": (
         model("decimals_in_integer", "integer"),
         model("decimals_in_integer", "decimal(6, 2)"),
@@ -89,7 +89,7 @@ REFUSED = {
     "slowly_changing": (
         version("slowly_changing", "integer"),
         version("slowly_changing", "decimal(6,2)"),
-        "forgets the versions",
+        "deletes the versions",
     ),
     "merged": (
         model("merged", "integer", config=MERGE),
@@ -139,7 +139,7 @@ ALTERED = {
 
 @dataclass(frozen=True)
 class Changed:
-    """A project of which every model has been built, then changed and run again."""
+    """A project whose models were all built, then changed and run again."""
 
     project: Project
     before: Mapping[str, list[tuple[object, ...]]]
@@ -186,7 +186,7 @@ def test_a_wider_type_alters_the_table(changed: Changed, name: str) -> None:
     )
 
 
-def test_types_of_sql_and_sheet_are_compared_without_dbt_contracts_too(changed: Changed) -> None:
+def test_types_of_sql_and_yaml_are_compared_without_dbt_contracts_too(changed: Changed) -> None:
     found = changed.outcomes["sheet_only"]
     assert found.status == "error"
     assert "DECIMAL(6,2)" in found.message

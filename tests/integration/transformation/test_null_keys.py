@@ -1,4 +1,4 @@
-"""A null in a key fails the model and names the row; where nulls match, a row with one is a row like others."""
+"""A null in a key fails the model and names the row; if nulls match, such a row is like any other."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -81,7 +81,7 @@ def test_a_null_key_fails_the_model_and_names_the_row(project: Project) -> None:
             assert project.rows(f"from staged.{name} order by v") == project.rows("from raw.rows order by v")
 
 
-def test_a_new_table_takes_no_null_key_either(tmp_path: Path) -> None:
+def test_a_new_table_accepts_no_null_key_either(tmp_path: Path) -> None:
     project = Project(tmp_path)
     raw(project, NULL)
     project.write(rows_of("fresh"), rows_of("secret", **BY_VALUE), rows_of("matching", **MATCH))

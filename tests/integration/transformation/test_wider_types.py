@@ -1,4 +1,4 @@
-"""Which types are wider, by the sets of their values, and that DuckLake alters a column to each unchanged."""
+"""A type is wider if it holds every value of another; DuckLake alters a column to it unchanged."""
 
 from fractions import Fraction
 from itertools import product
@@ -15,7 +15,7 @@ INTEGERS = {
     for sign in ("", "U")
 }
 DECIMALS = [(1, 0), (4, 1), (5, 0), (6, 2), (7, 4), (8, 2), (12, 2), (18, 3), (20, 0), (38, 0), (38, 10)]
-# Bits of the significand: each integer up to that many is exact.
+# Bits of the significand: integers of at most that many bits are exact.
 FLOATS = {"FLOAT": 24, "DOUBLE": 53}
 OTHERS = ["VARCHAR", "DATE", "BOOLEAN", "TIMESTAMP", "STRUCT(a INTEGER)", "INTEGER[]", "BIGINT[]"]
 TYPES = [*INTEGERS, *(f"DECIMAL({width},{scale})" for width, scale in DECIMALS), *FLOATS, *OTHERS]
@@ -42,7 +42,7 @@ def _holds(stored: str, given: str) -> bool:
         )
     old, new = _shape(stored), _shape(given)
     if given in {"HUGEINT", "UHUGEINT"}:
-        return False  # Parquet stores them as doubles; the lakehouse takes none.
+        return False  # Parquet stores them as doubles; the lakehouse refuses them.
     if old is None or new is None or (given in INTEGERS and stored not in INTEGERS):
         return False
     return new[0] <= old[0] and old[1] <= new[1] and (old[2] / new[2]).denominator == 1

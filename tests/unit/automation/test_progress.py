@@ -89,14 +89,16 @@ def test_an_error_names_the_step_and_keeps_brackets(warned: tuple[Progress, str]
     assert progress.errors == ["staged__t: ValueError: bad [cast] of column x"]
 
 
-def test_an_error_printed_when_it_came_is_only_named_at_the_end(warned: tuple[Progress, str]) -> None:
+def test_an_error_that_is_already_printed_is_only_named_at_the_end(warned: tuple[Progress, str]) -> None:
     progress, text = warned
     lines = [*text.splitlines(), *progress.why_failed()]
     assert len([line for line in lines if "bad [cast] of column x" in line]) == 1
     assert progress.why_failed() == ["staged__t failed: its error is printed above"]
 
 
-def test_a_year_of_partitions_prints_no_line_each(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_year_of_partitions_does_not_print_a_line_per_partition(
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     year = dg.DailyPartitionsDefinition("2023-01-01", end_date="2024-01-01")
 
     @dg.asset(partitions_def=year, backfill_policy=dg.BackfillPolicy.single_run())

@@ -1,4 +1,4 @@
-"""A request that is made again gets another key once its run is over, and not at once."""
+"""A repeated request gets a new run key once its run has ended, after a pause."""
 
 import dagster as dg
 import pytest
@@ -9,7 +9,7 @@ TAGS = {"dagster/run_key": "wanted", "dagster/sensor_name": "watch"}
 
 
 @pytest.mark.parametrize("fails", [True, False])
-def test_a_key_is_used_again_only_while_its_run_goes_on(fails: bool) -> None:
+def test_a_key_is_reused_only_until_its_run_ends(fails: bool) -> None:
     @dg.asset
     def made() -> None:
         if fails:

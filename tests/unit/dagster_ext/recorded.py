@@ -1,4 +1,4 @@
-"""An instance whose events a test writes: runs that plan, build, check, end and die in any order."""
+"""An instance whose events a test writes: runs that plan, build, check, end or die in any order."""
 
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -38,7 +38,7 @@ def window(first: int, last: int | None = None) -> Window:
 
 @dataclass
 class Run:
-    """One run; ``until`` is set between the begin and the end of its check."""
+    """One run; ``until`` is the newest materialization when its check began."""
 
     id: str
     instance: dg.DagsterInstance
@@ -68,7 +68,7 @@ class Run:
         return CheckHistory(self.instance, {ASSET: DAYS}, self.id)
 
     def end_check(self, passed: bool, over: Window | None, *, evaluated: bool = True) -> "Run":
-        """The result, as a contract's check gives it."""
+        """Report a result as the check of a contract does."""
         result = dg.AssetCheckResult(
             passed=passed,
             asset_key=ASSET,

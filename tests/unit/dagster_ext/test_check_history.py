@@ -1,4 +1,4 @@
-"""Whether a check holds for the data that is there now, whatever runs did and in which order."""
+"""Whether a check holds for the current data, after any runs in any order."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def it() -> Iterator[Recorded]:
         yield Recorded(instance)
 
 
-def test_a_check_that_nobody_evaluated_does_not_hold(it: Recorded) -> None:
+def test_a_check_that_was_never_evaluated_does_not_hold(it: Recorded) -> None:
     assert it.status == "not evaluated"
     assert it.state().is_unknown
     it.run().build(1).end()
@@ -37,9 +37,9 @@ def test_a_check_that_nobody_evaluated_does_not_hold(it: Recorded) -> None:
 def test_a_result_does_not_count_for_what_was_built_after_it(it: Recorded) -> None:
     it.run().plan().build(1).check(True, window(1)).end()
     assert it.status == "passed"
-    it.run().build(1).end()  # a run that was selected without the check
+    it.run().build(1).end()  # A run without the check.
     assert it.status == "not evaluated"
-    it.run().plan().check(True, window(2)).end()  # elsewhere
+    it.run().plan().check(True, window(2)).end()  # Another day.
     assert it.status == "not evaluated"
     it.run().plan().check(True, window(1)).end()
     assert it.status == "passed"
@@ -85,7 +85,7 @@ def test_what_is_built_while_a_check_reads_is_not_tested_by_it(it: Recorded) -> 
 def test_a_run_in_progress_is_pending_for_others_and_not_for_itself(it: Recorded) -> None:
     it.run().plan().build(1).check(True, window(1)).end()
     other = it.run().plan()
-    assert it.status == "passed"  # it has built nothing yet
+    assert it.status == "passed"  # It has built nothing yet.
     other.build(1)
     assert it.status == "pending"
     assert it.state(other.id).status.value == "not evaluated"
@@ -95,16 +95,16 @@ def test_a_run_in_progress_is_pending_for_others_and_not_for_itself(it: Recorded
     assert it.status == "passed"
 
 
-def test_a_run_planned_first_and_ended_last_is_not_lost(it: Recorded) -> None:
+def test_the_result_of_a_run_planned_first_and_ended_last_counts(it: Recorded) -> None:
     slow = it.run().plan().build(1)
     it.run().plan().build(2).check(True, window(2)).end()
     slow.check(False, window(1)).end(succeeded=False)
     assert it.status == "failed"
     newest = it.instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECK])[CHECK]
-    assert newest.status.value == "FAILED"  # Dagster's own view agrees
+    assert newest.status.value == "FAILED"  # Dagster's own status agrees.
 
 
-def test_a_result_that_could_not_be_evaluated_is_no_failure_and_does_not_hold(it: Recorded) -> None:
+def test_a_check_that_could_not_be_evaluated_has_not_failed_and_does_not_hold(it: Recorded) -> None:
     it.run().plan().build(1).begin_check().end_check(False, window(1), evaluated=False).end()
     assert it.status == "not evaluated"
     assert CheckHistory(it.instance, {ASSET: DAYS}).verdicts([CHECK]) == {"features/t:complete": None}
@@ -170,7 +170,7 @@ def test_what_a_killed_step_was_building_may_have_been_written(
         process.join(120)
         assert process.exitcode == -signal.SIGKILL
         (killed,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        assert it.status == ("pending" if asset_dies else "passed")  # nobody knows yet that it is dead
+        assert it.status == ("pending" if asset_dies else "passed")  # The run is not known to be dead yet.
         instance.report_run_failed(killed)
         assert it.status == expected
         it.run().plan().build().check(True).end()
@@ -225,7 +225,7 @@ STEPS = st.lists(
 
 
 class Model:
-    """What is true of the data: each build of a day is a version, good or bad, and tested or not."""
+    """The true state of the data: each build of a day is a version, good or bad, tested or not."""
 
     def __init__(self) -> None:
         self.built: dict[int, tuple[int, bool]] = {}
@@ -241,8 +241,8 @@ class Model:
         return all(good and (day, version) in self.tested for day, (version, good) in self.built.items())
 
 
-class Going:
-    """A run of one day as the model sees it."""
+class RunInProgress:
+    """A run in progress over one day, as the model sees it."""
 
     def __init__(self, it: Recorded, day: int) -> None:
         self.run, self.day = it.run().plan(), day
@@ -253,11 +253,11 @@ class Going:
 @given(STEPS)
 def test_nothing_holds_that_was_not_tested_as_it_is_now(steps: list[tuple[str, int, bool]]) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        it, model, going = Recorded(instance), Model(), list[Going]()
+        it, model, going = Recorded(instance), Model(), list[RunInProgress]()
         for what, number, good in steps:
             one = going[number % len(going)] if going else None
             if what == "start" and len(going) < 3:
-                going.append(Going(it, number))
+                going.append(RunInProgress(it, number))
             elif what == "unchecked":
                 it.run().build(number).end()
                 model.build(number, good)
@@ -282,7 +282,7 @@ def test_nothing_holds_that_was_not_tested_as_it_is_now(steps: list[tuple[str, i
                 one.run.end(succeeded=what == "finish")
             if it.state().holds:
                 assert model.holds, (what, number, good)
-        # It heals by itself: once every run is over, a run over everything settles it.
+        # Once every run has ended, a run over everything settles the check.
         for one in going:
             one.run.end(succeeded=False)
         it.run().plan().check(all(fine for _, fine in model.built.values()), None).end()

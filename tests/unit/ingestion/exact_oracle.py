@@ -1,4 +1,4 @@
-"""What a delivered text is worth in a declared type, worked out without DuckDB: the value, or that there is none."""
+"""An oracle without DuckDB: the value of a delivered text in a declared type, or that it has none."""
 
 import json
 import math
@@ -11,11 +11,11 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 BAD = object()
-"""No value of the type is exactly this text."""
+"""The result if no value of the type is exactly the text."""
 
 INTEGERS = {
     f"{sign}{name}": (0 if sign else -(2 ** (bits - 1)), 2 ** (bits if sign else bits - 1) - 1)
-    for name, bits in {"tinyint": 8, "smallint": 16, "integer": 32, "bigint": 64, "hugeint": 128}.items()
+    for name, bits in {"tinyint": 8, "smallint": 16, "integer": 32, "bigint": 64}.items()
     for sign in ("", "u")
 }
 _NUMBER = re.compile(
@@ -25,7 +25,7 @@ _ENDLESS = re.compile(r"\s*([+-]?)(inf|infinity|nan)\s*", re.IGNORECASE)
 _DIGITS = {"timestamp_s": 0, "timestamp_ms": 3, "timestamp": 6, "timestamptz": 6, "timestamp_ns": 9}
 _DATE = r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
 _TIME = r"(?P<h>[0-9]{2}):(?P<m>[0-9]{2})(:(?P<s>[0-9]{2})(\.(?P<f>[0-9]+))?)?"
-_OFFSET = r"(?P<o>Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
+_OFFSET = r"(?P<o>Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?"
 
 
 def _decimal(text: str) -> Decimal | None:
@@ -60,7 +60,7 @@ def _float(text: str) -> Any:
 
 
 def _clock(found: re.Match[str], digits: int) -> tuple[timedelta, int] | None:
-    """The time since midnight in whole seconds, and nanoseconds."""
+    """The time since midnight in whole seconds, and the remaining nanoseconds."""
     fraction = (found["f"] or "").rstrip("0")
     hours, minutes, seconds = (int(found[k] or 0) for k in "hms")
     if (hours, minutes, seconds, fraction) == (24, 0, 0, ""):
@@ -121,17 +121,7 @@ def expected(text: str, declared: str, zone: str | None = "UTC") -> Any:
             least, most = INTEGERS[declared]
             if not least <= number <= most or number != number.to_integral_value():
                 return BAD
-            value = int(number)
-            # The lakehouse holds these as doubles.
-            return (
-                BAD
-                if "huge" in declared
-                and (
-                    not abs(value) < (2**127 if declared == "hugeint" else 2**128)
-                    or int(float(value)) != value
-                )
-                else value
-            )
+            return int(number)
         width, scale = map(int, declared[8:-1].split(","))
         with localcontext(prec=2000, Emax=10**9, Emin=-(10**9)):
             scaled = number.scaleb(scale)
@@ -169,7 +159,7 @@ def expected(text: str, declared: str, zone: str | None = "UTC") -> Any:
 
 
 def may_be_refused(text: str, declared: str) -> bool:
-    """A minus sign before an unsigned zero, and an exponent where a decimal has no room for the mantissa."""
+    """Whether DuckDB may refuse a valid text: a negative unsigned zero, or a decimal too narrow for a mantissa."""
     if declared in INTEGERS:
         return INTEGERS[declared][0] == 0 and "-" in text
     if not declared.startswith("decimal") or "e" not in text.lower():

@@ -1,4 +1,4 @@
-"""Texts that are, or nearly are, numbers, moments and clocks: what the properties of casts are tried on."""
+"""Texts that are, or almost are, numbers, timestamps and times, for property tests of casts."""
 
 from hypothesis import strategies as st
 
@@ -31,6 +31,10 @@ _offsets = st.sampled_from(
         "+00",
         "+02",
         "-05:30",
+        "+15:59",
+        "+16",
+        "+99",
+        "-07:88",
         "+0530",
         " EST",
         " BST",
@@ -44,7 +48,8 @@ moments = st.builds(
     lambda day, between, clock, fraction, offset: day + (between + clock + fraction + offset if between else ""),
     st.sampled_from(
         ["2024-03-10", "2024-11-03", "2024-03-31", "2024-10-27", "2024-04-07", "2024-10-06", "2024-07-01",
-         "2024-02-30", "0001-02-01", "9999-12-30", "1969-12-31", "2262-04-12"]
+         "2024-02-30", "0001-02-01", "9999-12-30", "1969-12-31", "2262-04-12",
+         "24-01-31", "01/02/24", "  24-01-31", "-024-01-01", " 2024-01-01"]
     ),
     st.sampled_from(["", " ", "T", "t"]),
     st.sampled_from(["00:00", "01:30:00", "02:00:00", "02:15:00", "02:30:00", "12:00:00", "24:00:00", "25:00:00"]),

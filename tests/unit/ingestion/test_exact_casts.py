@@ -1,4 +1,4 @@
-"""Any text in any declared type: the value that an independent parser finds, or a fault."""
+"""A text cast to a declared type gives the value of an independent parser, or a fault."""
 
 import json
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def read(con: duckdb.DuckDBPyConnection, cells: list[str], data_type: str, zone: str | None) -> list[Any]:
-    """The value or ``BAD`` of each cell; all of them lie in one chunk, as the cells of a file do."""
+    """The value or ``BAD`` of each cell; all cells are in one chunk, as those of a file are."""
     cast = from_text("v", data_type, Zone(zone))
     value = cast.value
     if data_type == "timestamp_ns":
@@ -41,6 +41,15 @@ def read(con: duckdb.DuckDBPyConnection, cells: list[str], data_type: str, zone:
 
 def is_same(found: Any, value: Any) -> bool:
     return bool(found == value) or (found != found and value != value)
+
+
+def is_alike(found: Any, value: Any) -> bool:
+    """The same, part by part: a NaN equals a NaN, and a time equals itself whatever names its zone."""
+    if isinstance(value, dict) and isinstance(found, dict):
+        return found.keys() == value.keys() and all(is_alike(found[key], value[key]) for key in value)
+    if isinstance(value, list) and isinstance(found, list):
+        return len(found) == len(value) and all(map(is_alike, found, value))
+    return is_same(found, value) or str(found) == str(value)
 
 
 @settings(max_examples=30, deadline=None)
@@ -61,7 +70,7 @@ def test_an_exponent_makes_no_decimal_longer_than_its_width(con: duckdb.DuckDBPy
 @pytest.mark.parametrize("zone", ZONES)
 @settings(max_examples=12, deadline=None)
 @given(st.lists(moments, min_size=30, max_size=30), st.lists(clocks, min_size=10, max_size=10))
-def test_moments_are_read_each_by_itself(
+def test_timestamps_are_read_independently_of_other_cells(
     con: duckdb.DuckDBPyConnection, zone: str | None, cells: list[str], times: list[str]
 ) -> None:
     for data_type in MOMENTS:
@@ -81,11 +90,11 @@ SHAPES = {
     "integer[]": ["integer"],
     "struct(x timestamptz, y double[])[]": [{"x": "timestamptz", "y": ["double"]}],
 }
-_texts = st.text(max_size=6) | st.sampled_from(["it's", 'a"b\\n', "1.10", "1e2"])
+_texts = st.text(max_size=6) | st.sampled_from(["it's", "\x01x", 'a"b\\n', "1.10", "1e2"])
 
 
 def values(shape: Any) -> st.SearchStrategy[Any]:
-    """JSON-like values that fit a shape more or less."""
+    """JSON-like values that fit a shape, or almost do."""
     if isinstance(shape, list):
         return st.none() | st.lists(values(shape[0]), max_size=3)
     if isinstance(shape, dict):
@@ -106,8 +115,9 @@ def test_nested_values_follow_the_rule_of_their_parts(
         return
     (found,) = read(con, [json.dumps(value)], data_type, "UTC")
     wanted = nested(value, SHAPES[data_type])
-    assert (found is BAD) == (wanted is BAD), value
-    assert wanted is BAD or repr(found) == repr(wanted) or str(found) == str(wanted) or found == wanted
+    # U+0001 marks the text of numbers: a value that holds it is never cut, and goes to quarantine.
+    assert (found is BAD) == (wanted is BAD or "\\u0001" in json.dumps(value)), value
+    assert found is BAD or is_alike(found, wanted)
 
 
 @pytest.mark.parametrize("number", ["12345678901234567.89", "1.10", "1e2", "-0", "9007199254740993.0"])

@@ -1,4 +1,4 @@
-"""An infinite number in an input is refused by name or missing, as declared, wherever rows become a matrix."""
+"""An infinite number in an input is refused by name or counts as missing, as declared, in every path."""
 
 import math
 from decimal import Decimal
@@ -57,7 +57,7 @@ def test_keys_that_are_classified_are_not_shown(tmp_path: Path) -> None:
     assert "pump " not in str(refused.value)
 
 
-@pytest.mark.parametrize("written", ["null", None])  # YAML reads a bare null as None.
+@pytest.mark.parametrize("written", ["null", None])  # YAML parses a bare null as None.
 def test_declared_as_null_an_infinite_value_is_a_missing_one(tmp_path: Path, written: str | None) -> None:
     spec = make_spec(infinite=written)
     assert spec.declared.infinite == "null"

@@ -1,4 +1,4 @@
-"""What defines a model: its definition changes with what is computed, and with nothing else."""
+"""A model's definition changes with what is computed, and with nothing else."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ columns:
 
 
 class Works:
-    """A dbt manifest, contracts and variables, of which a test changes one thing."""
+    """A dbt manifest, contracts and variables; each test changes one thing."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.model = folder, deepcopy(MODEL)
@@ -186,7 +186,7 @@ def change(works: Works, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "version of an algorithm that is not used",
     ],
 )  # fmt: skip
-def test_what_computes_nothing_changes_no_definition(
+def test_a_change_without_effect_on_results_keeps_the_definition(
     works: Works, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = works.definition()
@@ -204,7 +204,7 @@ def test_what_computes_nothing_changes_no_definition(
         ("version of the algorithm", "training"),
     ],
 )  # fmt: skip
-def test_what_computes_changes_its_part(
+def test_a_change_of_a_computation_changes_its_part(
     works: Works, what: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = works.definition()
@@ -214,12 +214,12 @@ def test_what_computes_changes_its_part(
     assert works.compared_with(before).evidence == (f"{part}={after[part]}",)
 
 
-def test_a_model_of_a_release_that_hashed_text_is_not_trained_again_for_the_upgrade(
+def test_an_upgrade_from_a_release_that_hashed_text_retrains_no_model(
     works: Works, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded = {"training_code": "0123456789abcdef"}
     recorded = comparable_definition(*works._project(), recorded)
-    # As release 0.1.0 hashed this project: an upgrade must compare with the same.
+    # The hashes of release 0.1.0 for this project: an upgrade compares with them.
     assert recorded == {
         "features": "e901a103f63c72b9",
         "contracts": "f9c290491f7213cc",
@@ -247,7 +247,7 @@ def test_layout_and_comments_between_tokens_do_not_count(parts: list[tuple[str, 
     assert sql_tokens(changed) != sql_tokens(one)
 
 
-def test_a_space_next_to_jinja_counts_as_it_may_part_a_name() -> None:
+def test_a_space_next_to_jinja_counts_because_it_may_separate_names() -> None:
     assert sql_tokens("total_{{ x }}") != sql_tokens("total_ {{ x }}")
     assert sql_tokens("{{  x }}") == sql_tokens("{{ x }}")
     assert sql_tokens("{{ f('a  b') }}") != sql_tokens("{{ f('a b') }}")
@@ -255,7 +255,7 @@ def test_a_space_next_to_jinja_counts_as_it_may_part_a_name() -> None:
 
 
 def rounded(values: Any) -> str:
-    """A hash that another processor or library does not change."""
+    """A hash that does not depend on the processor or library version."""
     said = np.round(np.nan_to_num(np.asarray(values, dtype=float), nan=-1.0), 5) + 0.0
     return hashlib.sha256(json.dumps(said.tolist()).encode()).hexdigest()[:12]
 
@@ -269,10 +269,10 @@ GOLDEN = {
     "profile-1": "67b5ed01b1d8-562e64f832b9",
     "train-1": "edc8f7c17a55",
 }
-"""What each version of a step gives: a step that gives something else needs another version, and a line here."""
+"""The result of each version of a step. If a result changes, increment the version and add a line here."""
 
 
-def test_a_step_that_gives_something_else_has_another_version(tmp_path: Path) -> None:
+def test_a_step_with_a_different_result_has_a_different_version(tmp_path: Path) -> None:
     rows, spec = make_rows(), make_spec(calibration="platt")
     found = {}
     for declared in (spec.declared.algorithm, spec.declared.baseline):

@@ -1,4 +1,4 @@
-"""What the gate knows of the checks that a model depends on."""
+"""The verdicts that the gate gets on the checks that a model depends on."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def verdicts(instance: dg.DagsterInstance, *, watched: bool) -> dict[str, bool |
 
 
 def evaluated(instance: dg.DagsterInstance, answer: bool | None) -> None:
-    """A run with the check; None: it breaks off."""
+    """Execute a run with the check; None makes it raise."""
 
     @dg.asset_check(asset=KEY.asset_key, name=KEY.name)
     def check() -> dg.AssetCheckResult:
@@ -55,7 +55,7 @@ def planned(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> None:
     instance.report_dagster_event(DagsterEvent(kind, run.job_name, event_specific_data=data), run.run_id)
 
 
-def test_a_check_that_a_run_ended_before_goes_by_its_last_result() -> None:
+def test_the_last_result_counts_if_a_run_ends_before_the_check() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         assert verdicts(instance, watched=True) == {}
         assert verdicts(instance, watched=False) == {NAME: None}
@@ -66,14 +66,14 @@ def test_a_check_that_a_run_ended_before_goes_by_its_last_result() -> None:
             assert verdicts(instance, watched=True) == verdicts(instance, watched=False) == {NAME: last}
 
 
-def test_a_watch_that_was_planned_and_never_evaluated_says_nothing() -> None:
+def test_a_monitoring_check_that_was_never_evaluated_is_left_out() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         planned(instance, dg.DagsterRunStatus.FAILURE)
         assert verdicts(instance, watched=True) == {}
         assert verdicts(instance, watched=False) == {NAME: None}
 
 
-def test_a_check_that_a_run_in_progress_has_planned_goes_by_its_last_result() -> None:
+def test_the_last_result_counts_while_a_run_has_planned_the_check() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         evaluated(instance, False)
         planned(instance, dg.DagsterRunStatus.STARTED)

@@ -13,11 +13,11 @@ FOLDER = PROJECT_DIR / "dbt_project" / "macros" / "groundwork"
 
 
 def load_macros(*names: str, **given: Any) -> Any:
-    """The macros of some files, as functions that give text.
+    """The macros of some files, as functions that return text.
 
     Args:
         names: The files.
-        given: What dbt would give in their context, and macros of other files.
+        given: Their dbt context, and macros of other files.
     """
     environment = jinja2.Environment(
         undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"], keep_trailing_newline=True
@@ -45,6 +45,6 @@ def _stored_schema() -> Any:
 
 
 def is_wider(stored: str, given: str) -> bool:
-    """What the macro of that name says."""
+    """The result of the macro of that name."""
 
     return str(_stored_schema().is_wider(stored, given)).strip() == "True"

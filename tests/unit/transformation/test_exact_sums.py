@@ -1,4 +1,4 @@
-"""Rolling sums keep every digit: measures of each exact type, held against Python's ``Decimal``."""
+"""Rolling sums keep every digit: measures of each exact type, compared with Python's ``Decimal``."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, localcontext
@@ -21,14 +21,14 @@ SHAPES = [(1, 0), (4, 1), (4, 4), (9, 2), (18, 3), (18, 18), (36, 2), (36, 20)]
 
 
 def _values(data_type: str) -> st.SearchStrategy[Any]:
-    """Values of a type, with its extremes, of which some can be added without leaving the sum's type."""
+    """Values of a type, including its extremes; a few of them add up without an overflow of the sum's type."""
     if data_type == "boolean":
         return st.booleans()
     if data_type.startswith("decimal"):
         width, scale = map(int, data_type[8:-1].split(","))
         limit = 10**width - 1
         return (st.sampled_from((-limit, limit, 1, -1)) | st.integers(-limit, limit)).map(
-            lambda n: Decimal((n < 0, Decimal(abs(n)).as_tuple().digits, -scale))  # scaleb would round
+            lambda n: Decimal((n < 0, Decimal(abs(n)).as_tuple().digits, -scale))  # scaleb() would round.
         )
     bits = BITS[data_type.removeprefix("u")] - (data_type in {"bigint", "hugeint", "ubigint"}) * 4
     low, high = (0, 2**bits - 1) if data_type.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -1,4 +1,4 @@
-"""No group of processes."""
+"""A stand-in without a process group."""
 
 
 def is_available() -> bool:

@@ -1,1 +1,1 @@
-"""As much of PyTorch as ``TorchDataset`` needs, where PyTorch is not installed."""
+"""The part of PyTorch that ``TorchDataset`` needs, for machines without PyTorch."""

@@ -1,4 +1,4 @@
-"""``IterableDataset`` and workers in processes of their own, which live on from epoch to epoch."""
+"""``IterableDataset`` and persistent workers in separate processes."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ def get_worker_info():
 
 
 def work(dataset, number, workers, requests, answers):
-    """Answer each request with the rows of an epoch, as a worker that persists does."""
+    """Answer each request with the rows of an epoch, as a persistent worker does."""
     global _info
     _info = SimpleNamespace(id=number, num_workers=workers)
     while (request := requests.get()) is not None:
