@@ -20,6 +20,7 @@ from orchestration.feature_store.online.keys import EntityKeys
 from orchestration.feature_store.online.opening import open_online_store, store_kind
 from orchestration.feature_store.views import Catalog, View, build_catalog
 from orchestration.lakehouse import LakehouseResource
+from orchestration.lakehouse.snapshots import table_histories
 from orchestration.settings import Clock, Settings
 
 GROUP = "serving"
@@ -142,6 +143,8 @@ def _asset(
         full = config.rebuild or config.as_of is not None
         newest = checks.pinned(context, lakehouse.newest_snapshot)
         snapshot = newest if config.snapshot is None else config.snapshot
+        if snapshot != newest and checks.blocking([asset_key(table)]):
+            _require_checked(lakehouse, view, snapshot, newest)
         with closing(open_online_store(settings)) as store:
             done = materialize(lakehouse, store, view, now, full=full, snapshot=snapshot)
             size = store.size(view.name)
@@ -172,6 +175,25 @@ def _asset(
         )
 
     return online_values
+
+
+def _require_checked(lakehouse: LakehouseResource, view: View, snapshot: int, newest: int) -> None:
+    """Refuse a snapshot that has other rows of a view than the snapshot for which its checks hold.
+
+    Raises:
+        dg.Failure: It has.
+    """
+    with lakehouse.reader() as con:
+        found, checked = (
+            table_histories(con, until=until).get((view.schema, view.table)) for until in (snapshot, newest)
+        )
+    if found is None or checked is None or found.changed_at != checked.changed_at:
+        since = "none" if checked is None else checked.changed_at
+        raise dg.Failure(
+            f"config.snapshot: found {snapshot}, where {view.schema}.{view.table} has other rows than those "
+            f"for which its blocking checks hold; expected {since} to {newest}, or no snapshot",
+            allow_retries=False,
+        )
 
 
 def _due(at: datetime | None) -> dict[str, dg.MetadataValue]:

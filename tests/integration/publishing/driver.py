@@ -35,7 +35,7 @@ from orchestration.settings import MovingClock
 from tests.killing import die
 from tests.water_works import WaterWorks
 
-SECONDS = 60
+SECONDS = 600
 """How long a forked run may take."""
 START = datetime(2024, 1, 9, tzinfo=UTC)
 _UNFINISHED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED]
@@ -94,6 +94,8 @@ class Driver:
         self._faults: list[Fault] = []
         self._dead: set[str] = set()
         self._runs: dict[str, RecordedEvent] = {}
+        self.errors: list[str] = []
+        """Of steps that failed."""
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -126,6 +128,9 @@ class Driver:
             fault.action()
 
     def _report(self, event: EventLogEntry) -> None:
+        if event.is_dagster_event and event.get_dagster_event().is_step_failure:
+            error = event.get_dagster_event().step_failure_data.error
+            self.errors.append(f"{event.step_key}: {error.to_string() if error else event.message}")
         if event.run_id in self._runs:
             self.listen(replace(self._runs[event.run_id], entry=event))
 

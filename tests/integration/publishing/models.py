@@ -120,7 +120,9 @@ class ModelScenario(Scenario):
         for day in days:
             self.deliver(day, GOOD)
         self.driver.mark_dead_runs()
-        assert self.run_all(days[0], days[-1]), "the run after everything was repaired failed"
+        assert self.run_all(days[0], days[-1]), (
+            f"the run after everything was repaired failed: {self.driver.errors[-1:]}"
+        )
         self.judge()
         newest = self._datasets.manifest(TRAINING_SET, self._datasets.resolve(TRAINING_SET).version)
         ((rows,),) = self.driver.rows(f"select count(*) from training.{TRAINING_SET}")

@@ -159,7 +159,9 @@ class Scenario:
         for day in days:
             self.deliver(day, GOOD)
         self.driver.mark_dead_runs()
-        assert self.run_graph(days[0], days[-1]), "the run after everything was repaired failed"
+        assert self.run_graph(days[0], days[-1]), (
+            f"the run after everything was repaired failed: {self.driver.errors[-1:]}"
+        )
         self.judge()
         now = self.driver.clock.now().isoformat()
         expected = self.driver.rows(

@@ -161,3 +161,25 @@ def test_rows_of_a_killed_run_without_checks_are_not_served(scenario: Scenario, 
     scenario.driver.sensor_tick("online_rows_due")
     scenario.judge()
     scenario.repair(["2024-01-08", "2024-01-09"])
+
+
+def test_an_older_snapshot_whose_check_failed_is_not_served(scenario: Scenario) -> None:
+    scenario.move_clock(22)
+    for quality in (BAD_FEATURES, GOOD):
+        scenario.deliver("2024-01-09", quality)
+        scenario.run_graph("2024-01-09", "2024-01-09")
+        if quality == BAD_FEATURES:
+            assert scenario.ledger.faults("features/pump_pressure")
+            failed = scenario.driver.lakehouse.newest_snapshot()
+    assert not scenario.ledger.faults("features/pump_pressure")
+
+    def serve(snapshot: int) -> bool | None:
+        config = {"snapshot": snapshot, "rebuild": True}
+        return scenario.driver.run(
+            ONLINE, None, config={"ops": {"online_store__pump_pressure": {"config": config}}}
+        )
+
+    assert not serve(failed)
+    scenario.judge()
+    assert serve(scenario.driver.lakehouse.newest_snapshot())
+    scenario.judge()
