@@ -5,7 +5,7 @@ SQL of one table.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,7 +18,10 @@ from orchestration.ingestion.quarantine import Faulty, Quarantine, bad_row, chec
 from orchestration.ingestion.raw_table import Change, RawTable, Stamp
 from orchestration.ingestion.reading import Reading
 from orchestration.partitions import Window, day_window
-from orchestration.sql import identifier
+from orchestration.sql import identifier, literal
+
+_WIDE = 100
+"""The most columns of a delivery for which every optimizer pays."""
 
 
 class Untidy(Exception):
@@ -112,6 +115,10 @@ class _Attempt:
         """Take the cheapest way that is safe."""
         self._raw.prepare(self._reading.new_columns)
         self._quarantine.prepare()
+        with _quickly_planned(self._con, self._reading):
+            return self._land()
+
+    def _land(self) -> Landed:
         terms = self._terms
         if terms.is_verified and not terms.is_careful:
             rows = f"select * from ({self._reading.rows()}) where not _gw_skip and {self._in_window}"
@@ -136,10 +143,12 @@ class _Attempt:
         reading, had_rows, faulty = self._reading, self._raw.has_rows(self._terms.scope), None
         if self._terms.is_careful:
             faulty = self._collect()
+        is_first = not self._raw.has_rows(self._scope)
         count = self._write_good(faulty)
         landed = count.added + count.unchanged
         if faulty is None and not _is_all(reading, landed):
-            faulty = self._collect()
+            # Of a file that landed for the first time, the rows that are there now have its numbers.
+            faulty = self._collect(self._raw.numbers(self._stamp) if is_first else None)
         first, last = self._span() if self._terms.needs_span else (None, None)
         return self._account(count, landed, faulty, had_rows, first, last)
 
@@ -154,8 +163,8 @@ class _Attempt:
             change, survey.rows - survey.bad, faulty, had_rows, survey.first_event, survey.last_event
         )
 
-    def _collect(self) -> Faulty:
-        return collect(self._con, self._table, self._reading, self._reading.header_lines + 1)
+    def _collect(self, good: str | None = None) -> Faulty:
+        return collect(self._con, self._table, self._reading, self._reading.header_lines + 1, good)
 
     def _write_good(self, faulty: Faulty | None) -> Change:
         """Land the readable rows of the window."""
@@ -200,20 +209,28 @@ class _Attempt:
         return (_utc(first), _utc(last))
 
 
-@contextmanager
-def _threads(con: duckdb.DuckDBPyConnection, number: int | None) -> Iterator[None]:
+def _threads(con: duckdb.DuckDBPyConnection, number: int | None) -> AbstractContextManager[None]:
     """Fewer threads for a while: DuckDB's idle main thread spins while another one works."""
-    if number is None:
-        yield
-        return
+    return nullcontext() if number is None else _setting(con, "threads", str(number))
+
+
+def _quickly_planned(con: duckdb.DuckDBPyConnection, reading: Reading) -> AbstractContextManager[None]:
+    """Without an optimizer that takes most of the time of a statement over many columns."""
+    is_wide = len(reading.columns) > _WIDE
+    return _setting(con, "disabled_optimizers", "common_subexpressions") if is_wide else nullcontext()
+
+
+@contextmanager
+def _setting(con: duckdb.DuckDBPyConnection, name: str, value: str) -> Iterator[None]:
+    """Another value of a setting for a while."""
     # A session beside the transaction: in one that has failed nothing can be set.
     with con.cursor() as session:
-        usual = session.execute("select current_setting('threads')").fetchall()[0][0]
-        session.execute(f"set threads = {number}")
+        usual = session.execute(f"select current_setting({literal(name)})").fetchall()[0][0]
+        session.execute(f"set {name} = {literal(value)}")
         try:
             yield
         finally:
-            session.execute(f"set threads = {usual}")
+            session.execute(f"set {name} = {literal(str(usual))}")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,9 @@ def _fault_outside(table: Table) -> str | None:
     )
 
 
-def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, first_line: int) -> Faulty:
+def collect(
+    con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, first_line: int, good: str | None = None
+) -> Faulty:
     """Find every unreadable row of a delivery, in one scan.
 
     Args:
@@ -78,6 +80,7 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
         table: The source table.
         reading: The delivery.
         first_line: The line number of the first row.
+        good: A select of the numbers of rows that are known to be readable, to save their casts.
 
     Raises:
         IngestFault: There are more than can be kept.
@@ -88,7 +91,7 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
     con.execute(
         f"create or replace temp table _suspects as select _gw_n, _gw_broken, {outside} as _is_outside, "
         f"{event}::varchar as _event, left({reading.raw_text}, {MAX_RAW_TEXT}) as raw_text, "
-        f"{day} as partition_day{lists} from ({reading.rows('careful')}) "
+        f"{day} as partition_day{lists} from ({reading.careful_rows(good)}) "
         f"where not _gw_skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
     )
     con.execute(f"create or replace temp table _faults as {reading.faults_of_cells()}")

@@ -117,6 +117,13 @@ class RawTable:
         found = self._con.execute(f"select 1 from {self.relation} where {condition} limit 1").fetchall()
         return bool(found)
 
+    def numbers(self, stamp: Stamp) -> str:
+        """A select of the numbers that the rows of a landing have in their delivery."""
+        return (
+            f"select _row_number from {self.relation} where _source_uri = {literal(stamp.source_uri)} "
+            f"and _source_sha256 = {literal(stamp.sha256)} and _ingested_at = {literal(stamp.ingested_at)}"
+        )
+
     def _late(self, stamp: Stamp, window: Window | None) -> str:
         if not stamp.landed:
             return "null"
