@@ -235,14 +235,11 @@ class RawTable:
 
 
 def _exact(value: str, data_type: str) -> list[str]:
-    """SQL that is equal for two values of a type only if they are the same value.
-
-    DuckDB holds -0.0 and 0.0, and a month and 30 days, to be equal.
-    """
+    """SQL that is equal for two values of a type only if they are the same value: -0.0 equals 0.0."""
     kind = data_type.lower()
     if kind in {"double", "float"}:
         return [value, f"({value} = 0 and signbit({value}))"]
-    if any(name in kind for name in ("double", "float", "interval")):
+    if any(name in kind for name in ("double", "float")):
         return [value, f"{value}::varchar"]
     return [value]
 
