@@ -12,7 +12,7 @@ from typing import Any
 from orchestration.declarations import RESERVED_NAMES, DeclaredColumn, Ingest, Table, TypeTree, canonical
 from orchestration.ingestion.casts import CELL_NAME, Cast, Zone
 from orchestration.ingestion.faults import IngestFault, hint, shown
-from orchestration.ingestion.nested_casts import from_text, from_typed
+from orchestration.ingestion.nested_casts import MOST_DIGITS, from_text, from_typed, too_wide_decimal
 from orchestration.sql import folded
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -160,11 +160,13 @@ def casts(
         if cast is None:
             raise IngestFault(
                 f"{place}, column {column.name!r}",
-                f"type {types[column.name].name}",
+                f"type {too_wide_decimal(types[column.name]) or types[column.name].name}",
                 f"{canonical(column.data_type)}, as declared",
             )
         found[column.name] = cast
     for name in new:
+        if (wide := too_wide_decimal(types[name])) is not None:
+            raise IngestFault(f"{place}, column {name!r}", f"type {wide}", f"at most {MOST_DIGITS} digits")
         text = from_text(CELL_NAME, "varchar")
         found[name] = Cast(f"{text.value}::varchar", "false", "varchar")
     return found

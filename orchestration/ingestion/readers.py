@@ -16,8 +16,9 @@ from orchestration.declarations import Table, TypeTree
 from orchestration.ingestion.contract import casts, check_columns, path_values
 from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
-from orchestration.ingestion.nested_casts import literal_numbers, number_text
+from orchestration.ingestion.nested_casts import literal_numbers, number_text, repeats_key
 from orchestration.ingestion.number_text import lossy_line
+from orchestration.ingestion.parquet_range import beyond_range
 from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
 from orchestration.ingestion.reading import ROW_NUMBER, Reading
 from orchestration.sql import folded, identifier, listing, literal
@@ -178,9 +179,13 @@ def read_jsonl(
         )
 
     keys = con.execute(
-        f"select k, count(*) from (select unnest(try(json_keys(l))) as k from ({lines(number)}) "
-        "where not _gw_skip and starts_with(trim(l), '{')) group by k order by min(k)"
+        "select k, bool_or(is_repeated) from (select unnest(x) as k, len(x) <> list_unique(x) as is_repeated "
+        f"from (select try(json_keys(l)) as x from ({lines(number)}) "
+        "where not _gw_skip and starts_with(trim(l), '{'))) group by k order by min(k)"
     ).fetchall()
+    broken = "j is null or not starts_with(trim(l), '{')"
+    if any(is_repeated for _, is_repeated in keys):
+        broken += f" or coalesce({repeats_key('try(l::json)')}, false)"
     con.execute(f"drop table if exists _rejects_{number}")
     con.execute(f"drop table if exists _scans_{number}")
     found = _in_declared_order(table, [k for k, _ in keys])
@@ -202,8 +207,7 @@ def read_jsonl(
 
     def source(number: int | None) -> str:
         return (
-            f"select {cells}, _gw_skip, "
-            f"not _gw_skip and (j is null or not starts_with(trim(l), '{{')) as _gw_broken, "
+            f"select {cells}, _gw_skip, not _gw_skip and ({broken}) as _gw_broken, "
             f"l as _gw_d0 from (select l, _gw_skip, {values} as j from ({lines(number)}))"
         )
 
@@ -239,7 +243,7 @@ def read_parquet(
     """
     file = f"read_parquet({literal(str(path))}, hive_partitioning=false"
     try:
-        types, cut = parquet_types(con, path)
+        file_types = parquet_types(con, path)
         ((rows,),) = con.execute(
             f"select num_rows from parquet_file_metadata({literal(str(path))})"
         ).fetchall()
@@ -247,15 +251,17 @@ def read_parquet(
         raise IngestFault(
             label, f"no readable Parquet file ({shown(str(error), 200)})", "a whole one"
         ) from error
+    types = file_types.types
     given = path_values(table, list(types), parts, label)
-    new = check_columns(table, [*types, *given], label)
+    new = check_columns(table, [*types, *file_types.doubled, *given], label)
+    wanted = {*(c.name for c in table.columns), *new} - given.keys()
+    texts = beyond_range(con, path, wanted, label, f"_text_{next(_scan_numbers)}")
     lost = {
         name: _lost_table(con, found)
-        for name in cut
-        if name in {*(c.name for c in table.columns), *new}
-        and (found := lost_nanoseconds(path, name, label)) is not None
+        for name in file_types.cut
+        if name in wanted and (found := lost_nanoseconds(path, name, label)) is not None
     }
-    return typed_reading(table, new, types, given, label, file, rows, lost)
+    return typed_reading(table, new, types, given, label, file, rows, lost, texts)
 
 
 def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
@@ -270,38 +276,43 @@ def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
 def typed_reading(
     table: Table, new: tuple[str, ...], types: Mapping[str, TypeTree] | None,
     given: Mapping[str, str | None], label: str, file: str, rows: int, lost: Mapping[str, str] | None = None,
+    whole: Mapping[str, str] | None = None,
 ) -> Reading:  # fmt: skip
     """The rows of a Parquet file, whose scan ``file`` begins.
 
     ``given`` has the values of columns that it lacks, ``lost`` the tables with the texts of values that
-    DuckDB cuts off.
+    DuckDB cuts off, ``whole`` the tables with the texts of columns that DuckDB cannot read.
     """
-    lost = lost or {}
+    lost, whole = lost or {}, whole or {}
     names = [*(c.name for c in table.columns), *new]
-    own = [identifier(n) for n in names if n not in given]
+    own = [n for n in names if n not in given]
     # DuckDB can number the rows in parallel, unless the file has a column of the same name.
     number, source = "file_row_number", f"{file}, file_row_number=true)"
     if is_hidden := number in map(folded, types or names):
         number, source = "row_number() over () - 1", f"{file})"
-    if is_numbered := not is_hidden or bool(lost):
-        # Only these columns: others of the file may have any name.
-        source = f"(select {', '.join([*own, number])} as {ROW_NUMBER} from {source})"
+    if is_numbered := not is_hidden or bool(lost or whole):
+        # Only these columns: others of the file may have any name, or values that cannot be read.
+        read = [identifier(n) for n in names if n not in given and n not in whole]
+        source = f"(select {', '.join([*read, number])} as {ROW_NUMBER} from {source})"
     cells = []
     for name in names:
         cell = identifier(name)
         if name in given:
             cell = f"{literal(given[name])}::varchar as {cell}"
+        elif name in whole:
+            cell = f"{whole[name]}._gw_text as {cell}"
         elif name in lost:
             cell = f"coalesce({lost[name]}._gw_text, {cell}::varchar) as {cell}"
         cells.append(cell)
-    for table_name in lost.values():
+    for table_name in [*lost.values(), *whole.values()]:
         source += f" left join {table_name} using ({ROW_NUMBER})"
     numbered = [ROW_NUMBER] if is_numbered else []
     select = ", ".join([*cells, *numbered, "false as _gw_skip", "false as _gw_broken"])
-    delivered = ", ".join(f"{n} as _gw_d{i}" for i, n in enumerate(own))
-    raw = f"to_json({{{', '.join(f'{n}: _gw_d{i}' for i, n in enumerate(own))}}})::varchar"
-    texts = dict.fromkeys([*given, *lost], "varchar")
-    values = casts(table, new, types, label, texts.keys())
+    texts = {n: f"{table_name}._gw_text" for n, table_name in whole.items()}
+    delivered = ", ".join(f"{texts.get(n, identifier(n))} as _gw_d{i}" for i, n in enumerate(own))
+    raw = f"to_json({{{', '.join(f'{identifier(n)}: _gw_d{i}' for i, n in enumerate(own))}}})::varchar"
+    as_text = dict.fromkeys([*given, *lost, *whole], "varchar")
+    values = casts(table, new, types, label, as_text.keys())
     return Reading(
         label=label,
         cells=f"select {select} from {source}",
@@ -309,7 +320,7 @@ def typed_reading(
         casts=values,
         raw_text=raw,
         delivered=len(own),
-        types={n: repr(t) for n, t in (types or {}).items()} | texts,
+        types={n: repr(t) for n, t in (types or {}).items()} | as_text,
         new_columns=new,
         masked=masked_columns(table),
         ordinal=f"{ROW_NUMBER} + 1" if is_numbered else "row_number() over ()",

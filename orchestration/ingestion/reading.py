@@ -178,7 +178,7 @@ class Reading:
     def faults_of_cells(self) -> str:
         """A select of ``_gw_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
         position = {name: at for at, name in enumerate(self.casts)}
-        broken = "null::varchar as c, 'not one complete JSON object' as r"
+        broken = "null::varchar as c, 'not one complete JSON object with each key once' as r"
         parts = [f"select _gw_n, -1 as _at, {broken} from _suspects where _gw_broken"]
         for i, group in enumerate(self.groups()):
             positions = ", ".join(str(position[name]) for name in group.columns)

@@ -25,7 +25,7 @@ _ENDLESS = re.compile(r"\s*([+-]?)(inf|infinity|nan)\s*", re.IGNORECASE)
 _DIGITS = {"timestamp_s": 0, "timestamp_ms": 3, "timestamp": 6, "timestamptz": 6, "timestamp_ns": 9}
 _DATE = r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
 _TIME = r"(?P<h>[0-9]{2}):(?P<m>[0-9]{2})(:(?P<s>[0-9]{2})(\.(?P<f>[0-9]+))?)?"
-_OFFSET = r"(?P<o>Z|[+-][0-9]{2}(:?[0-9]{2})?)?"
+_OFFSET = r"(?P<o>Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?"
 
 
 def _decimal(text: str) -> Decimal | None:

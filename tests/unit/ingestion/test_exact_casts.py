@@ -90,7 +90,7 @@ SHAPES = {
     "integer[]": ["integer"],
     "struct(x timestamptz, y double[])[]": [{"x": "timestamptz", "y": ["double"]}],
 }
-_texts = st.text(max_size=6) | st.sampled_from(["it's", 'a"b\\n', "1.10", "1e2"])
+_texts = st.text(max_size=6) | st.sampled_from(["it's", "\x01x", 'a"b\\n', "1.10", "1e2"])
 
 
 def values(shape: Any) -> st.SearchStrategy[Any]:
@@ -115,8 +115,9 @@ def test_nested_values_follow_the_rule_of_their_parts(
         return
     (found,) = read(con, [json.dumps(value)], data_type, "UTC")
     wanted = nested(value, SHAPES[data_type])
-    assert (found is BAD) == (wanted is BAD), value
-    assert wanted is BAD or is_alike(found, wanted)
+    # U+0001 marks the text of numbers: a value that holds it is never cut, and goes to quarantine.
+    assert (found is BAD) == (wanted is BAD or "\\u0001" in json.dumps(value)), value
+    assert found is BAD or is_alike(found, wanted)
 
 
 @pytest.mark.parametrize("number", ["12345678901234567.89", "1.10", "1e2", "-0", "9007199254740993.0"])
