@@ -24,8 +24,9 @@ CONTENTS: list[tuple[Row, ...]] = [
     (("x", 2, "bad"), ("y", 1, "bad")),
     (),
 ]
-NAMES = st.sampled_from(["a.csv", "b.csv"])
+NAMES = st.sampled_from(["a.csv", "a.csv", "b.csv"])
 DAYS = (1, 2)
+RUNS = st.sampled_from([(DAYS,), ((1,), (2,)), ((2,),), ()])
 
 
 @dataclass
@@ -51,10 +52,12 @@ class Folder(RuleBasedStateMachine):
         self.files: dict[str, tuple[Row, ...]] = {}
         self.lake: dict[str, _Lake] = {}
 
-    @rule(name=NAMES, content=st.sampled_from(CONTENTS))
-    def put(self, name: str, content: tuple[Row, ...]) -> None:
+    @rule(name=NAMES, content=st.sampled_from(CONTENTS), runs=RUNS)
+    def put(self, name: str, content: tuple[Row, ...], runs: tuple[tuple[int, ...], ...]) -> None:
         self.ground.put(f"drop/{name}", text_of(content))
         self.files[name] = content
+        for wanted in runs:
+            self.run(wanted)
 
     @precondition(lambda self: self.files)
     @rule(data=st.data())
@@ -70,8 +73,6 @@ class Folder(RuleBasedStateMachine):
         (self.ground.root / "drop" / before).rename(self.ground.root / "drop" / name)
         self.files[name] = self.files.pop(before)
 
-    @precondition(lambda self: self.files)
-    @rule(wanted=st.sampled_from([(1,), (2,), DAYS]))
     def run(self, wanted: tuple[int, ...]) -> None:
         refused = set()
         for name, content in self.files.items():
@@ -89,6 +90,12 @@ class Folder(RuleBasedStateMachine):
         if caught is not None:
             assert refused == {name for name in self.files if f"drop/{name}: " in str(caught.value)}
         self._compare()
+
+    @precondition(lambda self: self.files)
+    @rule(runs=RUNS)
+    def run_again(self, runs: tuple[tuple[int, ...], ...]) -> None:
+        for wanted in runs:
+            self.run(wanted)
 
     def _compare(self) -> None:
         if not self.ground.lakehouse.attachment.exists or not self.ground.ask(
@@ -115,7 +122,7 @@ class Folder(RuleBasedStateMachine):
 
 
 Folder.TestCase.settings = settings(
-    max_examples=6,
+    max_examples=5,
     stateful_step_count=10,
     deadline=None,
     derandomize=True,
