@@ -262,14 +262,17 @@ class FileRun:
         now = log.next_landing_at(datetime.now(UTC))
         outcome.gone = sorted(log.files() - self._labels) if self._place.is_many else []
         for index, delivery in enumerate(deliveries):
-            known = log.known(delivery.label, delivery.sha256, run.window)
+            known = log.known(
+                delivery.label, delivery.sha256, run.window, is_only_file=not self._place.is_many
+            )
             if known is not None and known.is_covered:
                 outcome.unchanged.append((delivery.label, delivery.sha256))
                 continue
             terms = Terms(
                 scope=f"_source_uri = {literal(delivery.label)}" if self._place.is_many else "true",
                 is_careful=delivery.label in self._careful,
-                is_verified=known is not None and not known.is_reread and not known.quarantined,
+                # The rows of an empty file are counted each time: it may have had some since.
+                is_verified=known is not None and not known.quarantined and known.file_rows > 0,
                 needs_span=self._place.is_many and run.window is not None,
                 is_one_of_many=self._place.is_many,
             )

@@ -6,18 +6,18 @@ SQL of one table.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import duckdb
 
 from orchestration.declarations import Table
-from orchestration.ingestion.event_time import EventTime
+from orchestration.ingestion.event_time import EventTime, declared_span
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.quarantine import Faulty, Quarantine, bad_row, check_share, collect
 from orchestration.ingestion.raw_table import Change, RawTable, Stamp
 from orchestration.ingestion.reading import Reading
-from orchestration.partitions import Window, day_window
+from orchestration.partitions import Window
 from orchestration.sql import identifier, literal
 
 _WIDE = 100
@@ -70,9 +70,8 @@ def holds_all(table: Table, window: Window | None) -> bool:
     part = table.ingest.partition
     if window is None or part is None:
         return True
-    if window.start > day_window(part, part.start).start:
-        return False
-    return part.end is None or window.end >= day_window(part, part.end).start
+    declared = declared_span(part)
+    return window.start <= declared.start and window.end >= declared.end
 
 
 def land(
@@ -122,7 +121,9 @@ class _Attempt:
         terms = self._terms
         if terms.is_verified and not terms.is_careful:
             rows = f"select * from ({self._reading.rows()}) where not _gw_skip and {self._in_window}"
-            return Landed(self._write(rows), None)
+            change = self._write(rows)
+            self._quarantine.put(self._stamp, None, 0, self._quarantine_scope())
+            return Landed(change, None)
         if terms.holds_only_window or holds_all(self._table, self._window):
             return self._land_whole()
         return self._land_part()
@@ -196,8 +197,18 @@ class _Attempt:
         if not good + bad and not terms.may_be_empty and not (terms.is_one_of_many and not had_rows):
             found = "no rows, where it had rows before" if had_rows else "no rows"
             raise IngestFault(reading.label, found, "at least one (an empty delivery would remove all rows)")
-        newly = self._quarantine.put(self._stamp, faulty, first_line, keep=bool(terms.replaced_key))
+        newly = self._quarantine.put(
+            self._stamp, faulty, first_line, self._quarantine_scope(), keep=bool(terms.replaced_key)
+        )
         return Landed(change, good + bad, bad, newly, first, last)
+
+    def _quarantine_scope(self) -> str:
+        """A condition on the quarantine table: the rows that those of this delivery replace."""
+        event = EventTime.of(self._table)
+        if event is None or self._window is None or not self._terms.holds_only_window:
+            return self._terms.scope
+        day = replace(event, column="partition_day", kind="date")
+        return f"{self._terms.scope} and ({day.is_outside} or {day.within(self._window)})"
 
     def _span(self) -> tuple[datetime | None, datetime | None]:
         event = EventTime.of(self._table)

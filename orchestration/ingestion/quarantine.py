@@ -210,28 +210,36 @@ class Quarantine:
         body = ", ".join(f"{n} {t}" for n, (t, _) in COLUMNS.items())
         self._con.execute(f"create table {self.relation} ({body})")
 
-    def put(self, stamp: Stamp, faulty: Faulty | None, first_line: int, *, keep: bool = False) -> int:
+    def put(
+        self, stamp: Stamp, faulty: Faulty | None, first_line: int, scope: str, *, keep: bool = False
+    ) -> int:
         """Make the quarantined rows of a delivery those of its present version; gives how many are new.
 
         Args:
             stamp: What quarantined rows carry.
             faulty: The unreadable rows; None if there are none.
             first_line: Line of the delivery's first row.
+            scope: A condition on the table: the rows that the unreadable rows replace.
             keep: True for a delivery of changes only: earlier rows stay, equal ones are not added again.
         """
         con, uri = self._con, literal(stamp.source_uri)
-        mine = f"_source_uri = {uri}"
+        has_faults = faulty is not None and faulty.faulty > 0
+        same = f"q._source_uri = {uri} and q.raw_text is not distinct from f.raw_text and q.reason = f.reason"
         if not keep:
-            gone = f"{mine} and _source_sha256 <> {literal(stamp.sha256)}"
-            con.execute(f"delete from {self.relation} where {gone}")
-        if faulty is None or not faulty.faulty:
+            same += f" and q._source_sha256 = {literal(stamp.sha256)} and q.line = f.line"
+            still = "false"
+            if faulty is not None and has_faults:
+                still = f"exists (select 1 from ({_listed(first_line, faulty.shift)}) f where {same})"
+            con.execute(
+                f"delete from {self.relation} where rowid in "
+                f"(select q.rowid from {self.relation} q where ({scope}) and not {still})"
+            )
+        if faulty is None or not has_faults:
             return 0
-        same = f"{mine} and raw_text is not distinct from f.raw_text and reason = f.reason"
-        same += "" if keep else " and line = f.line"
         done = con.execute(
             f"insert into {self.relation} select {uri}, {literal(stamp.sha256)}, line, column_name, reason, "
             f"raw_text, partition_day, {literal(stamp.ingested_at)}, {literal(stamp.run_id)} "
             f"from ({_listed(first_line, faulty.shift)}) f "
-            f"where not exists (select 1 from {self.relation} where {same})"
+            f"where not exists (select 1 from {self.relation} q where {same})"
         ).fetchall()
         return int(done[0][0])

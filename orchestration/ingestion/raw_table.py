@@ -174,7 +174,7 @@ class RawTable:
             for c, t in content.items()
         ]
         names = [identifier(c) for c in content]
-        key = f"hash({', '.join(names)})"
+        key = f"hash({', '.join(e for c, t in content.items() for e in _exact(identifier(c), t))})"
         con.execute(
             f"create or replace temp table _incoming as select {', '.join(given)}, _gw_n from ({rows})"
         )
@@ -189,7 +189,13 @@ class RawTable:
         con.execute(
             f"create or replace temp table _incoming as select *, {nth.format('_gw_n')} from _incoming"
         )
-        same = " and ".join(f"_gw_a.{n} is not distinct from _gw_b.{n}" for n in names)
+        same = " and ".join(
+            f"{a} is not distinct from {b}"
+            for c, t in content.items()
+            for a, b in zip(
+                _exact(f"_gw_a.{identifier(c)}", t), _exact(f"_gw_b.{identifier(c)}", t), strict=True
+            )
+        )
         pair = f"_gw_a._gw_key = _gw_b._gw_key and _gw_a._gw_nth = _gw_b._gw_nth and {same}"
         con.execute(
             f"create or replace temp table _added as select * from _incoming _gw_a where not exists "
@@ -201,8 +207,15 @@ class RawTable:
         )
         gone = "rowid in (select _gw_id from _removed)"
         if replaced_key:
-            key = ", ".join(map(identifier, replaced_key))
-            gone = f"({key}) in (select ({key}) from _added) and ({gone} or not ({scope}))"
+            # Nulls in a key equal each other, as the conditions of a scope may be null.
+            equal = " and ".join(
+                f"_gw_a.{k} is not distinct from _gw_r.{k}" for k in map(identifier, replaced_key)
+            )
+            gone = (
+                f"rowid in (select _gw_r.rowid from {self.relation} _gw_r "
+                f"where exists (select 1 from _added _gw_a where {equal}) "
+                f"and (_gw_r.rowid in (select _gw_id from _removed) or ({scope}) is not true))"
+            )
         done = con.execute(f"delete from {self.relation} where {gone}").fetchall()
         removed = int(done[0][0])
         total = _count(con, "_incoming")
@@ -226,6 +239,16 @@ class RawTable:
             )
             late = f"case when _gw_was_here then _gw_was_late else {self._late(stamp, window)} end"
         self.insert(rows, columns, stamp, window, late=late)
+
+
+def _exact(value: str, data_type: str) -> list[str]:
+    """SQL that is equal for two values of a type only if they are the same value: -0.0 equals 0.0."""
+    kind = data_type.lower()
+    if kind in {"double", "float"}:
+        return [value, f"({value} = 0 and signbit({value}))"]
+    if any(name in kind for name in ("double", "float")):
+        return [value, f"{value}::varchar"]
+    return [value]
 
 
 def _count(con: duckdb.DuckDBPyConnection, name: str) -> int:
