@@ -15,7 +15,7 @@
     {%- for key, column in given.items() -%}
         {%- set held = stored.get(key) -%}
         {%- set name = adapter.quote(column.name) -%}
-        {%- set is_required = column.name in not_null_columns() -%}
+        {%- set is_required = key in not_null_columns() -%}
         {%- if held is none -%}
             {%- if is_required -%}
                 {%- do faults.append(column.name ~ ": found no such column in the table, and a constraint not_null") -%}
@@ -77,12 +77,12 @@
     {{ return(found) }}
 {%- endmacro %}
 
-{#- The columns for which the YAML declares a constraint `not_null` that dbt enforces. -#}
+{#- The columns, in lower case, for which the YAML declares a constraint `not_null` that dbt enforces. -#}
 {% macro not_null_columns() -%}
     {%- set found = [] -%}
     {%- for name, column in model.columns.items() if config.get("contract").enforced -%}
         {%- for constraint in column.constraints or [] if constraint.type == "not_null" -%}
-            {%- do found.append(name) -%}
+            {%- do found.append(name | lower) -%}
         {%- endfor -%}
     {%- endfor -%}
     {{ return(found) }}
