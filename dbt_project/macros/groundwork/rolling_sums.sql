@@ -24,7 +24,7 @@ entering as (
     select
         {{ quoted_list(entity) }},
         event_at,
-        greatest(event_at, known_at) as entered_at,
+        greatest(event_at, known_at) as _entered_at,
         {{ quoted_list(measures) }}
     from {{ events }}
     where
@@ -38,12 +38,12 @@ entering as (
 edges as (
     select
         {{ quoted_list(entity) }},
-        entered_at as known_at,
+        _entered_at as known_at,
         true as _enters
         {%- for name, length in windows.items() -%}
         {%- for measure in measures -%},
         case
-            when event_at + interval '{{ length }}' > entered_at then {{ quoted(measure) }} else 0
+            when event_at + interval '{{ length }}' > _entered_at then {{ quoted(measure) }} else 0
         end as {{ sum_name(measure, name) }}
         {%- endfor -%}
         {%- endfor %}
@@ -58,7 +58,7 @@ edges as (
         {{ quoted(measure) }} as {{ sum_name(measure, name) }}
         {%- endfor %}
     from entering
-    where event_at + interval '{{ length }}' > entered_at
+    where event_at + interval '{{ length }}' > _entered_at
     {%- endfor %}
 ),
 
@@ -109,7 +109,7 @@ swept as (
         {%- if run_window() %}
         {{ in_run_window("running.known_at") }}
         {%- else %}
-        running.known_at <= (select max(entered_at) from entering)
+        running.known_at <= (select max(_entered_at) from entering)
         {%- endif %}
 )
 {%- endmacro %}
