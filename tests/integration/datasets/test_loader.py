@@ -211,7 +211,9 @@ def test_numbers_of_numpy_give_the_same_order_and_a_state_for_json(version):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.sampled_from(["epoch", "iter", "load", "next"]), st.integers(0, 3)), max_size=12))
+@given(
+    st.lists(st.tuples(st.sampled_from(["epoch", "iter", "load", "next"]), st.integers(0, 3)), max_size=12)
+)
 def test_the_state_is_that_of_the_iterator_created_last(version, steps):
     loader = reader(version, batch_size=900)
     iterators, state, current = [], loader.state_dict(), None
