@@ -60,6 +60,7 @@ from orchestration.declarations.strict import DeclarationError, Declared, parse_
 from orchestration.declarations.tables import (
     LAYERS,
     RESERVED_NAMES,
+    RESERVED_PREFIX,
     Declarations,
     DeclaredColumn,
     Exposure,
@@ -72,6 +73,7 @@ __all__ = [
     "ALTERED_TYPES",
     "LAYERS",
     "RESERVED_NAMES",
+    "RESERVED_PREFIX",
     "Algorithm",
     "BiasWatch",
     "Classification",

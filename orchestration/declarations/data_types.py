@@ -107,13 +107,30 @@ def altered_type(data_type: str) -> str | None:
     return next((found for _, part in tree.parts if (found := altered_type(part.name)) is not None), None)
 
 
+_STORED = {
+    *(f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint")),
+    "boolean", "float", "double", "varchar", "blob", "uuid", "json", "date", "time", "timestamp",
+    "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamptz", "geometry", "variant",
+}  # fmt: skip
+
+
+def unknown_type(data_type: str) -> str | None:
+    """The first part of a type that the lakehouse has no type for, such as an enum; None if there is none."""
+    tree = type_tree(data_type)
+    if tree.kind == "scalar":
+        shape = decimal_shape(tree.name)
+        is_known = tree.name in _STORED or tree.name in ALTERED_TYPES
+        return None if is_known or (shape is not None and shape[1] <= shape[0] <= 38) else tree.name
+    return next((found for _, part in tree.parts if (found := unknown_type(part.name)) is not None), None)
+
+
 _INTEGER = ("int", "integer")
 _EXACT_IN_FLOAT = {"float", "tinyint", "smallint", "utinyint", "usmallint", "boolean"}
 _FRACTION_DIGITS = {"timestamp_s": 0, "timestamp_ms": 3, "timestamp": 6, "timestamptz": 6, "timestamp_ns": 9}
 
 
 def cast_loses_digits(found: str, declared: str) -> bool:
-    """Whether a cast from one type to another may drop a fraction, digits or a time of day without an error.
+    """Whether a cast from one type to another may change a value without an error, by rounding for example.
 
     A ``double`` may take the nearest value. What is too large for a type is an error of the cast.
     """
@@ -121,6 +138,10 @@ def cast_loses_digits(found: str, declared: str) -> bool:
     if before.parts or after.parts:
         pairs = zip(before.parts, after.parts, strict=False)
         return any(cast_loses_digits(a.name, b.name) for (_, a), (_, b) in pairs)
+    if before.name == "varchar":
+        return after.name not in {"varchar", "double", "boolean", "uuid"}
+    if after.name == "boolean":
+        return before.name != "boolean"
     if before.name in _FRACTION_DIGITS:
         kept = _FRACTION_DIGITS.get(after.name)
         is_part = after.name in {"date", "time"}

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, get_args
 
-from orchestration.declarations.data_types import ALTERED_TYPES, altered_type, canonical
+from orchestration.declarations.data_types import ALTERED_TYPES, altered_type, canonical, unknown_type
 from orchestration.declarations.shapes import ColumnMeta, ExposureMeta, TableMeta
 from orchestration.declarations.strict import DeclarationError, parse_strict
 from orchestration.declarations.tables import (
     LAYERS,
     RESERVED_NAMES,
+    RESERVED_PREFIX,
     Declarations,
     DeclaredColumn,
     Exposure,
@@ -79,15 +80,22 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
         name, place = column.name, f"{file}: {key}.columns.{column.name}"
         if folded(name) in RESERVED_NAMES:
             yield f"{place}: found a reserved name, expected none of {', '.join(RESERVED_NAMES)}"
+        if folded(name).startswith(RESERVED_PREFIX):
+            yield f"{place}: found a reserved name, expected one that does not begin with {RESERVED_PREFIX}"
         if folded(name) in before:
             other = before[folded(name)]
             yield f"{place}: found another column {other!r}, expected names that differ by more than case"
         before[folded(name)] = name
 
 
-def _altered_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
-    """Faults for columns of types whose values a stored table would alter."""
+def _unstored_types(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterator[str]:
+    """Faults for columns of types that a stored table cannot have, or whose values it would alter."""
     for column in columns:
+        if column.data_type and (unknown := unknown_type(column.data_type)) is not None:
+            yield (
+                f"{file}: {key}.columns.{column.name}.data_type: found {column.data_type!r}, "
+                f"expected a type that the lakehouse has, which {unknown!r} is not"
+            )
         if (found := altered_type(column.data_type)) is not None:
             yield (
                 f"{file}: {key}.columns.{column.name}.data_type: found {column.data_type!r}, "
@@ -143,7 +151,7 @@ def _table(node: Mapping[str, Any], layer: Layer, faults: list[str]) -> Table | 
         faults.append(f"{file}: {key}.config.meta.spine: found in {layer}, expected in training only")
     names = {c.name for c in columns}
     if is_source or node.get("config", {}).get("materialized") not in {"view", "ephemeral"}:
-        faults.extend(_altered_types(columns, file, key))
+        faults.extend(_unstored_types(columns, file, key))
     if is_source:
         faults.extend(_bad_names(columns, file, key))
     faults.extend(

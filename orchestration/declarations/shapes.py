@@ -91,6 +91,10 @@ class Ingest(Declared):
             raise ValueError("cursor is for format table only")
         if self.partition_columns and self.format == "table":
             raise ValueError("partition_columns is for files only")
+        try:
+            "".encode(self.encoding)
+        except LookupError:
+            raise ValueError(f"encoding {self.encoding!r} is no encoding of text that Python has") from None
         plain = self.compression in {"auto", "none"} and self.encoding.lower() in {"utf-8", "utf8"}
         if self.push and not (self.format in {"csv", "jsonl"} and plain):
             raise ValueError("push is for format csv or jsonl, in UTF-8, not compressed")

@@ -16,6 +16,8 @@ RESERVED_NAMES = (
     "rowid", "_source_uri", "_source_sha256", "_row_number", "_ingested_at", "_run_id", "_late_at",
 )  # fmt: skip
 """Names that no column of a source may have: DuckDB's row number, and the columns that landing adds."""
+RESERVED_PREFIX = "_gw_"
+"""The prefix of helper columns of landing, which no column of a source may have."""
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,19 @@ nested types, rows, files, what becomes of a fault.
 from dataclasses import dataclass
 
 from orchestration.declarations import decimal_shape
-from orchestration.sql import literal
+from orchestration.sql import identifier, literal
 
-SMALL = frozenset({"tinyint", "smallint", "integer", "utinyint", "usmallint", "uinteger"})
-_HUGE = frozenset({"hugeint", "uhugeint"})
-INTEGERS = SMALL | _HUGE | {"bigint", "ubigint"}
+CELL_NAME = "_gw_cell"
+CELL = identifier(CELL_NAME)
+"""The cell in the casts of a reading, whatever its column is called."""
+INTEGERS = frozenset(
+    f"{sign}{size}" for sign in ("", "u") for size in ("tinyint", "smallint", "integer", "bigint")
+)
 NAIVE = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
 
-_DATE = r"[0-9]{1,6}[-/][0-9]{1,2}[-/][0-9]{1,2}( \(BC\))?"
-_OFFSET = "(Z|[+-][0-9]{2}(:?[0-9]{2}(:?[0-9]{2})?)?)"
+# A year of two digits has no century, and may be no year at all: 01/02/24.
+_DATE = r"[0-9]{4,7}[-/][0-9]{1,2}[-/][0-9]{1,2}( \(BC\))?"
+_OFFSET = "(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9](:?[0-5][0-9])?)?)"
 _NO_OFFSET = "(Z|[+-]00(:?00){0,2})"
 _ENDLESS = "[+-]?(?i:infinity)"
 _DIGITS = {"timestamp_s": 0, "timestamp_ms": 3, "timestamp_ns": 9}
@@ -88,9 +92,6 @@ def _exact_number(cell: str, declared: str) -> Cast:
         f"case when {cell} is null or {value}::varchar = {cell} then false "
         f"else {value} is null or {inexact} end"
     )
-    if declared in _HUGE:
-        # Parquet has no integer of this size: the lakehouse stores it as a double.
-        bad = f"({bad} or {value} is distinct from try_cast({value}::double as {declared}))"
     return Cast(value, bad, declared)
 
 
@@ -135,11 +136,17 @@ def _with_seconds(cell: str) -> str:
     return f"regexp_replace({cell}, '([ T][0-9]+:[0-9]+)([Z+-])', '\\1:00\\2')"
 
 
+def _starts_with_digit(cell: str) -> str:
+    """A condition: DuckDB skips spaces, and would read ``  24-01-31`` as a day of the year 24."""
+    return f"{cell} >= '0' and {cell} < ':'"
+
+
 def _guarded(cell: str, declared: str, pattern: str, quick: str, words: str | None = None) -> Cast:
     """A cast of text that matches ``pattern``, or ``quick``, a LIKE pattern that is cheaper to test."""
     value = (
-        f"case when {cell} like {literal(quick)} then try_cast({cell} as {declared}) "
-        f"when {_matches(cell, pattern)} then try_cast({_with_seconds(cell)} as {declared}) end"
+        f"case when {cell} like {literal(quick)} and {_starts_with_digit(cell)} "
+        f"then try_cast({cell} as {declared}) when {_matches(cell, pattern)} "
+        f"then try_cast({_with_seconds(cell)} as {declared}) end"
     )
     return Cast(value, _unread(cell, f"({value})"), words or declared)
 
@@ -181,7 +188,7 @@ def _timestamptz(cell: str, zone: Zone) -> Cast:
     zoned = f"{_DATE}[ T]{clock}{_OFFSET}|{_ENDLESS}"
     plain = f"{_DATE}([ T]{clock})?"
     words = "timestamptz"
-    quick = "like '____-__-_____:__:__Z'"
+    quick = f"{cell} like '____-__-_____:__:__Z'"
     if zone.name == "UTC":
         quick = f"{quick} or {cell} like '____-__-__ __:__:__'"
         zoned, otherwise = f"{zoned}|{plain}", ""
@@ -195,7 +202,8 @@ def _timestamptz(cell: str, zone: Zone) -> Cast:
         )
     # DuckDB's own cast of text to an instant reads zone names, and applies one to the cells that follow.
     value = (
-        f"case when {cell} {quick} then make_timestamptz(epoch_us(try_cast({cell} as timestamp))) "
+        f"case when ({quick}) and {_starts_with_digit(cell)} "
+        f"then make_timestamptz(epoch_us(try_cast({cell} as timestamp))) "
         f"when {_matches(cell, zoned)} then try_cast({_with_seconds(cell)} as timestamptz){otherwise} end"
     )
     return Cast(value, _unread(cell, f"({value})"), words)

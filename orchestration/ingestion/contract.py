@@ -10,9 +10,9 @@ from collections.abc import Collection, Mapping, Sequence, Set
 from typing import Any
 
 from orchestration.declarations import RESERVED_NAMES, DeclaredColumn, Ingest, Table, TypeTree, canonical
-from orchestration.ingestion.casts import Cast, Zone
+from orchestration.ingestion.casts import CELL_NAME, Cast, Zone
 from orchestration.ingestion.faults import IngestFault, hint, shown
-from orchestration.ingestion.nested_casts import from_text, from_typed
+from orchestration.ingestion.nested_casts import MOST_DIGITS, from_text, from_typed, too_wide_decimal
 from orchestration.sql import folded
 
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -147,24 +147,26 @@ def casts(
         IngestFault: A column was delivered with another type than declared.
     """
     if types is None:
-        return {c.name: from_text(c.name, c.data_type, zone(table, c.name)) for c in table.columns} | {
-            name: from_text(name, "varchar") for name in new
+        return {c.name: from_text(CELL_NAME, c.data_type, zone(table, c.name)) for c in table.columns} | {
+            name: from_text(CELL_NAME, "varchar") for name in new
         }
     found: dict[str, Cast] = {}
     for column in table.columns:
         at = zone(table, column.name)
         if column.name in texts:
-            found[column.name] = from_text(column.name, column.data_type, at)
+            found[column.name] = from_text(CELL_NAME, column.data_type, at)
             continue
-        cast = from_typed(column.name, types[column.name], column.data_type, at)
+        cast = from_typed(CELL_NAME, types[column.name], column.data_type, at)
         if cast is None:
             raise IngestFault(
                 f"{place}, column {column.name!r}",
-                f"type {types[column.name].name}",
+                f"type {too_wide_decimal(types[column.name]) or types[column.name].name}",
                 f"{canonical(column.data_type)}, as declared",
             )
         found[column.name] = cast
     for name in new:
-        text = from_text(name, "varchar")
+        if (wide := too_wide_decimal(types[name])) is not None:
+            raise IngestFault(f"{place}, column {name!r}", f"type {wide}", f"at most {MOST_DIGITS} digits")
+        text = from_text(CELL_NAME, "varchar")
         found[name] = Cast(f"{text.value}::varchar", "false", "varchar")
     return found

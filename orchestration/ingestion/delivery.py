@@ -177,14 +177,13 @@ def _transcoded(path: Path, encoding: str, label: str, target: Path) -> Path:
     return target
 
 
-def unpack(delivery: Delivery, ingest: Ingest, folder: Path, place: str) -> Path:
+def unpack(delivery: Delivery, ingest: Ingest, folder: Path) -> Path:
     """The plain file of a delivery: decompressed, and in UTF-8 where it is text.
 
     Args:
         delivery: The file as delivered.
         ingest: The declaration.
         folder: Where temporary files go.
-        place: Where the declaration is, for messages.
 
     Raises:
         IngestFault: The file is truncated, damaged, of another kind, or in another encoding.
@@ -195,11 +194,8 @@ def unpack(delivery: Delivery, ingest: Ingest, folder: Path, place: str) -> Path
         path = _unpacked(delivery, compression, folder, ingest.max_unpacked_size)
     if ingest.format == "parquet":
         return path
-    try:
-        encoding = codecs.lookup(ingest.encoding).name
-    except LookupError as error:
-        raise IngestFault(f"{place}.encoding", repr(ingest.encoding), "an encoding Python knows") from error
-    if encoding not in {"utf-8", "ascii", "utf-8-sig"}:
+    encoding = codecs.lookup(ingest.encoding).name
+    if encoding not in {"utf-8", "utf-8-sig"}:
         path = _transcoded(path, encoding, delivery.label, folder / f"{delivery.sha256[:32]}.utf8")
     if not count_newlines(path).is_mixed:
         return path

@@ -312,7 +312,7 @@ class FileRun:
     def _unpacked(self, delivery: Delivery) -> Path:
         if delivery.label not in self._plain:
             run = self._run
-            self._plain[delivery.label] = unpack(delivery, run.table.ingest, self._folder, run.declared_at)
+            self._plain[delivery.label] = unpack(delivery, run.table.ingest, self._folder)
         return self._plain[delivery.label]
 
     def _record_refusals(self) -> None:

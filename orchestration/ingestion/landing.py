@@ -114,19 +114,19 @@ class _Attempt:
         self._quarantine.prepare()
         terms = self._terms
         if terms.is_verified and not terms.is_careful:
-            rows = f"select * from ({self._reading.rows()}) where not _skip and {self._in_window}"
+            rows = f"select * from ({self._reading.rows()}) where not _gw_skip and {self._in_window}"
             return Landed(self._write(rows), None)
         if terms.holds_only_window or holds_all(self._table, self._window):
             return self._land_whole()
         return self._land_part()
 
-    def _write(self, rows: str, ordinal: str = "_n") -> Change:
+    def _write(self, rows: str, ordinal: str = "_gw_n") -> Change:
         columns = self._reading.columns
         if not self._raw.has_rows(self._scope):
             with _threads(self._con, 1 if self._reading.is_numbered_by_scan else None):
                 return Change(self._raw.insert(rows, columns, self._stamp, self._window, ordinal))
-        if ordinal != "_n":
-            rows = f"select * exclude (_n), {ordinal} as _n from ({rows})"
+        if ordinal != "_gw_n":
+            rows = f"select * exclude (_gw_n), {ordinal} as _gw_n from ({rows})"
         return self._raw.replace(
             rows, columns, self._stamp, self._window, self._scope, replaced_key=self._terms.replaced_key
         )
@@ -161,8 +161,10 @@ class _Attempt:
         """Land the readable rows of the window."""
         is_rejecting = faulty is not None and faulty.refused > 0
         rows = self._reading.rows("rejecting" if is_rejecting else "strict")
-        good = f"select * from ({rows}) where not _skip and not {bad_row(self._table)} and {self._in_window}"
-        change = self._write(good, faulty.shift if faulty is not None else "_n")
+        good = (
+            f"select * from ({rows}) where not _gw_skip and not {bad_row(self._table)} and {self._in_window}"
+        )
+        change = self._write(good, faulty.shift if faulty is not None else "_gw_n")
         if is_rejecting:
             self._reading.forget_rejects(self._con)
         return change
@@ -232,7 +234,7 @@ def _survey(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading) -> _
     instant = "null::timestamptz" if event is None else f"if({bad}, null, {event.instant})"
     query = (
         f"select count(*), count(*) filter ({bad}), min({instant}), max({instant}), "
-        f"bit_xor(hash({everything})) from ({reading.rows('rejecting')}) where not _skip"
+        f"bit_xor(hash({everything})) from ({reading.rows('rejecting')}) where not _gw_skip"
     )
     with _threads(con, 1 if reading.is_numbered_by_scan else None):
         rows, bad, first, last, _ = con.execute(query).fetchall()[0]

@@ -103,11 +103,11 @@ def event_days(table: Table, item: Item, place: Place, settings: Settings) -> se
         con.execute(f"set temp_directory = {literal(str(folder))}")
         con.execute(f"set memory_limit = {literal(settings.duckdb_memory_limit)}")
         with faults_of(item.label):
-            path = unpack(deliver(item, place, settings, folder), ingest, folder, table.name)
+            path = unpack(deliver(item, place, settings, folder), ingest, folder)
             reading = READERS[ingest.format](con, table, path, item.label, item.parts)
             rows = con.execute(
                 f"select distinct {event.day} from ({reading.rows('rejecting')}) "
-                f"where not _skip and not {bad_row(table)}"
+                f"where not _gw_skip and not {bad_row(table)}"
             ).fetchall()
     return {row[0] for row in rows}
 

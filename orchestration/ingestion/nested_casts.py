@@ -21,8 +21,18 @@ from orchestration.sql import identifier, literal
 NULL = TypeTree("scalar", "null")
 """The delivered type of a column that can hold only nulls."""
 
+MOST_DIGITS = 38
+"""The digits of the widest decimal."""
 _MARK = "\\u0001"
 _NUMBERS = r'("(?:[^"\\]|\\.)*")|(-?[0-9][-+0-9.eE]*)'
+
+
+def too_wide_decimal(tree: TypeTree) -> str | None:
+    """The first decimal in a type that has more digits than DuckDB's decimals; None if there is none."""
+    shape = decimal_shape(tree.name)
+    if shape is not None and shape[0] > MOST_DIGITS:
+        return tree.name
+    return next((found for _, part in tree.parts if (found := too_wide_decimal(part)) is not None), None)
 
 
 def literal_numbers(json: str) -> str:
@@ -46,6 +56,11 @@ def has_lossy_number(json: str) -> str:
     return f"regexp_matches({json}, '[0-9][.eE]|-0')"
 
 
+def repeats_key(json: str) -> str:
+    """A condition: the JSON object has a key twice, of whose values DuckDB would take the first."""
+    return f"len(json_keys({json})) <> list_unique(json_keys({json}))"
+
+
 def _some(conditions: list[str]) -> str:
     kept = [f"coalesce({c}, false)" for c in conditions if c != "false"]
     return f"({' or '.join(kept)})" if kept else "false"
@@ -60,7 +75,7 @@ Scalar = Callable[[str, str, str], "Cast | None"]
 
 
 def _list(items: str, element: Callable[[str], "Cast | None"], depth: int, declared: str) -> Cast | None:
-    name = f"x{depth}"
+    name = f"_gw_x{depth}"
     cast = element(name)
     if cast is None:
         return None
@@ -85,7 +100,7 @@ def _typed(
         (_, inner), (_, wanted) = found.parts[0], declared.parts[0]
         return _list(cell, lambda x: _typed(x, inner, wanted, scalar, depth + 1), depth, declared.name)
     if found.kind == "map":
-        name = f"x{depth}"
+        name = f"_gw_x{depth}"
         casts = [
             _typed(f"{name}.{part}", a, b, scalar, depth + 1)
             for (part, a), (_, b) in zip(found.parts, declared.parts, strict=True)
@@ -143,17 +158,12 @@ def _typed_scalar(cell: str, found: str, declared: str, zone: Zone) -> Cast | No
     value = f"try_cast({cell} as {declared})"
     back = f"try_cast({value} as {found})"
     unlike = f"{back} is distinct from {cell}"
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"({unlike} or {value} is distinct from try_cast({value}::double as {declared}))"
     if declared == "double" and found in INTEGERS:
         unlike = "false"
     return Cast(value, f"({cell} is not null and ({value} is null or {unlike}))", declared)
 
 
 def _declared_as_found(cell: str, declared: str, zone: Zone) -> Cast:
-    if declared in {"hugeint", "uhugeint"}:
-        unlike = f"{cell} is distinct from try_cast({cell}::double as {declared})"
-        return Cast(cell, f"({unlike})", f"{declared} that a double holds exactly")
     if declared == "timetz":
         return Cast(cell, f"coalesce(date_part('timezone', {cell}) <> 0, false)", "timetz with offset +00")
     if declared in NAIVE and zone.is_event_time and zone.name not in {None, "UTC"}:
@@ -167,8 +177,9 @@ def _converts(found: str, declared: str) -> bool:
     """Whether values of the delivered type may fit the declared one; each value is then checked."""
     if found in INTEGERS:
         return declared in INTEGERS or declared in {"double", "float"} or decimal_shape(declared) is not None
-    if decimal_shape(found) is not None:
-        return decimal_shape(declared) is not None or declared in INTEGERS
+    if (shape := decimal_shape(found)) is not None:
+        is_number = decimal_shape(declared) is not None or declared in INTEGERS
+        return is_number and shape[0] <= MOST_DIGITS
     if found in {"float", "double"}:
         return declared in {"float", "double"}
     if found in NAIVE:
@@ -187,7 +198,7 @@ def from_typed(column: str, found: TypeTree | str, declared: str, zone: Zone = U
 
 def _json(cell: str, declared: TypeTree, zone: Zone, depth: int = 0) -> Cast:
     """A JSON value, numbers as ``literal_numbers`` writes them."""
-    name, kind = f"x{depth}", f"coalesce(json_type({cell}), 'NULL')"
+    name, kind = f"_gw_x{depth}", f"coalesce(json_type({cell}), 'NULL')"
     if declared.kind == "scalar":
         text = f"json_extract_string({cell}, '$')"
         return text_cast(f"({number_text(text)})", declared.name, zone)
@@ -208,7 +219,8 @@ def _json(cell: str, declared: TypeTree, zone: Zone, depth: int = 0) -> Cast:
         value = f"case when {kind} = 'OBJECT' then {made.value} end"
         return Cast(value, f"({kind} <> 'NULL' and ({kind} <> 'OBJECT' or {made.is_bad}))", declared.name)
     known = ", ".join(literal(field) for field, _ in declared.parts)
-    more = f"len(list_filter(json_keys({cell}), lambda {name}: {name} not in ({known}))) > 0"
+    keys = f"json_keys({cell})"
+    more = f"len(list_filter({keys}, lambda {name}: {name} not in ({known}))) > 0 or {repeats_key(cell)}"
     parts = {
         field: _json(f"json_extract({cell}, {literal(_pointer(field))})", tree, zone, depth + 1)
         for field, tree in declared.parts
@@ -238,7 +250,10 @@ def from_text(column: str, declared: str, zone: Zone = UTC_ZONE) -> Cast:
     cell, tree = identifier(column), type_tree(declared)
     if tree.kind == "scalar":
         return text_cast(cell, tree.name, zone)
-    numbers = f"if({has_lossy_number(cell)}, {literal_numbers(cell)}, {cell})"
+    numbers = (
+        f"case when contains({cell}, '{_MARK}') then null "
+        f"when {has_lossy_number(cell)} then {literal_numbers(cell)} else {cell} end"
+    )
     json = _json(f"({numbers})::json", tree, zone)
     texts = _as_text(tree)
     other = _typed(

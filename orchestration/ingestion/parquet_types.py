@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from orchestration.declarations import TypeTree, type_tree
 from orchestration.ingestion.faults import IngestFault
-from orchestration.ingestion.nested_casts import NULL
+from orchestration.ingestion.nested_casts import MOST_DIGITS, NULL
 from orchestration.sql import literal
 
 _CUT = {"timestamptz", "time", "timestamp"}
@@ -28,16 +28,18 @@ class _Node:
     name: str
     is_null: bool
     has_nanoseconds: bool
+    digits: tuple[int, int] | None
     is_repeated: bool
     children: tuple["_Node", ...]
 
 
-def _nodes(rows: list[tuple[str, str, str, int | None, str]]) -> _Node:
+def _nodes(rows: list[tuple[str, str, str, int | None, str, int | None, int | None]]) -> _Node:
     """The schema tree from its rows, which are in depth-first order."""
-    name, physical, repetition, number, logical = rows.pop(0)
+    name, physical, repetition, number, logical, precision, scale = rows.pop(0)
     children = tuple(_nodes(rows) for _ in range(number or 0))
     nanoseconds = physical == "INT96" or "NanoSeconds" in (logical or "")
-    return _Node(name, logical == "NullType()", nanoseconds, repetition == "REPEATED", children)
+    digits = None if precision is None else (precision, scale or 0)
+    return _Node(name, logical == "NullType()", nanoseconds, digits, repetition == "REPEATED", children)
 
 
 def _inner(node: _Node) -> _Node:
@@ -50,6 +52,9 @@ def _tree(found: TypeTree, node: _Node) -> TypeTree:
     """The type that DuckDB reports, with null types from the schema."""
     if node.is_null:
         return NULL
+    if node.digits is not None and node.digits[0] > MOST_DIGITS:
+        # DuckDB reads a double, which is not even near.
+        return TypeTree("scalar", f"decimal({node.digits[0]},{node.digits[1]})")
     parts: list[tuple[str, TypeTree]] = []
     if found.kind == "struct" and len(found.parts) == len(node.children):
         parts = [(n, _tree(t, child)) for (n, t), child in zip(found.parts, node.children, strict=True)]
@@ -97,7 +102,7 @@ def lost_nanoseconds(path: Path, column: str, label: str) -> pa.Table | None:
                 rows += [start + n for n in lost.to_pylist()]
                 texts += values.take(lost).cast(pa.string()).to_pylist()
             start += len(values)
-    return pa.table({"row": rows, "text": texts}) if rows else None
+    return pa.table({"_gw_row": rows, "_gw_text": texts}) if rows else None
 
 
 def _is_lost(values: pa.Array) -> pa.Array:
@@ -121,19 +126,38 @@ def _are_whole(values: pa.Array) -> bool:
     return not pc.any(_is_lost(values)).as_py()
 
 
-def parquet_types(con: duckdb.DuckDBPyConnection, path: Path) -> tuple[dict[str, TypeTree], tuple[str, ...]]:
-    """Types by column, and the columns whose nanoseconds DuckDB cuts off."""
+@dataclass(frozen=True)
+class ParquetTypes:
+    """The columns of a file.
+
+    Attributes:
+        types: The delivered type of each.
+        cut: Those whose nanoseconds DuckDB cuts off.
+        doubled: Names of another column in capitals or lowercase, which DuckDB reads by a name of its own.
+    """
+
+    types: dict[str, TypeTree]
+    cut: tuple[str, ...]
+    doubled: tuple[str, ...]
+
+
+def parquet_types(con: duckdb.DuckDBPyConnection, path: Path) -> ParquetTypes:
+    """The columns of a file, from DuckDB's description and from the file's own schema."""
     file = literal(str(path))
     found = con.execute(f"describe select * from read_parquet({file}, hive_partitioning=false)").fetchall()
     rows = con.execute(
-        f"select name, type, repetition_type, num_children, logical_type from parquet_schema({file})"
+        f"select name, type, repetition_type, num_children, logical_type, precision, scale "
+        f"from parquet_schema({file})"
     ).fetchall()
     nodes = _nodes(list(rows)).children
     types: dict[str, TypeTree] = {}
-    cut = []
+    cut, doubled = [], []
     for (name, data_type, *_), node in zip(found, nodes, strict=False):
+        if name != node.name:
+            doubled.append(node.name)
+            continue
         tree = type_tree(data_type)
         types[name] = _tree(tree, node)
         if _is_cut(tree, node):
             cut.append(name)
-    return types, tuple(cut)
+    return ParquetTypes(types, tuple(cut), tuple(doubled))

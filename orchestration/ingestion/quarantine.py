@@ -41,7 +41,7 @@ class Faulty:
     refused: int
     """The number of them that the reader itself refused."""
     shift: str
-    """SQL that turns the number of a row among those read (``_n``) into its number in the file."""
+    """SQL that turns the number of a row among those read (``_gw_n``) into its number in the file."""
 
 
 def _outside(table: Table) -> str | None:
@@ -53,7 +53,7 @@ def _outside(table: Table) -> str | None:
 def bad_row(table: Table) -> str:
     """A condition on the rows of a reading: the row goes to quarantine."""
     outside = _outside(table)
-    return "_bad" if outside is None else f"(_bad or {outside})"
+    return "_gw_bad" if outside is None else f"(_gw_bad or {outside})"
 
 
 def _fault_outside(table: Table) -> str | None:
@@ -64,8 +64,9 @@ def _fault_outside(table: Table) -> str | None:
     words = literal(f" is in no partition ({part.start} to {part.end or 'open'}, {part.timezone})")
     found = f"coalesce(_event, 'no event time') || {words}"
     return (
-        f"select _n, 1000000 as _at, {literal(event)} as c, {found} as r from _suspects "
-        f"where _is_outside and not _broken and _n not in (select _n from _faults where c = {literal(event)})"
+        f"select _gw_n, 1000000 as _at, {literal(event)} as c, {found} as r from _suspects "
+        f"where _is_outside and not _gw_broken and _gw_n not in "
+        f"(select _gw_n from _faults where c = {literal(event)})"
     )
 
 
@@ -83,12 +84,12 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
     """
     at, outside = EventTime.of(table), _outside(table) or "false"
     day, event = ("null::date", "null") if at is None else (at.day, at.column)
-    lists = "".join(f", _g{i}" for i, _ in enumerate(reading.groups()))
+    lists = "".join(f", {cells}" for cells in reading.fault_columns())
     con.execute(
-        f"create or replace temp table _suspects as select _n, _broken, {outside} as _is_outside, "
-        f"{event}::varchar as _event, left(_raw_text, {MAX_RAW_TEXT}) as raw_text, "
+        f"create or replace temp table _suspects as select _gw_n, _gw_broken, {outside} as _is_outside, "
+        f"{event}::varchar as _event, left({reading.raw_text}, {MAX_RAW_TEXT}) as raw_text, "
         f"{day} as partition_day{lists} from ({reading.rows('careful')}) "
-        f"where not _skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
+        f"where not _gw_skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
     )
     con.execute(f"create or replace temp table _faults as {reading.faults_of_cells()}")
     more = _fault_outside(table)
@@ -96,9 +97,10 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
         con.execute(f"insert into _faults {more}")
     con.execute(
         "create or replace temp table _faulty as with faults as "
-        "(select _n, list({'c': c, 'r': r} order by _at, r) as reasons from _faults group by _n) "
-        "select _n, coalesce(reasons, [{'c': null::varchar, 'r': 'not readable as declared'}]) as reasons, "
-        "raw_text, partition_day from _suspects left join faults using (_n)"
+        "(select _gw_n, list({'c': c, 'r': r} order by _at, r) as reasons from _faults group by _gw_n) "
+        "select _gw_n, "
+        "coalesce(reasons, [{'c': null::varchar, 'r': 'not readable as declared'}]) as reasons, "
+        "raw_text, partition_day from _suspects left join faults using (_gw_n)"
     )
     con.execute("drop table _suspects")
     con.execute("drop table _faults")
@@ -116,14 +118,14 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
         )
     con.execute(
         f"create or replace temp table _shifts as select _line - {first_line} "
-        "- (row_number() over (order by _line) - 1) as before from _refused"
+        "- (row_number() over (order by _line) - 1) as _gw_before from _refused"
     )
     reading.forget_rejects(con)
     refused = _scalar(con, "select count(*) from _refused")
     faulty = _scalar(con, "select count(*) from _faulty") + refused
     if faulty > MAX_REJECTS:
         raise IngestFault(reading.label, f"more than {MAX_REJECTS:,} unreadable rows", "fewer")
-    shift = "_n" if not refused else "_n + (select count(*) from _shifts s where s.before < _n)"
+    shift = "_gw_n" if not refused else "_gw_n + (select count(*) from _shifts where _gw_before < _gw_n)"
     return Faulty(faulty, refused, shift)
 
 

@@ -129,7 +129,7 @@ class RawTable:
         columns: Sequence[str],
         stamp: Stamp,
         window: Window | None,
-        ordinal: str = "_n",
+        ordinal: str = "_gw_n",
         late: str | None = None,
     ) -> int:
         """Add the rows of a select and say how many; ``late``, if given, is SQL for ``_late_at``."""
@@ -151,7 +151,7 @@ class RawTable:
         """Make the rows of a scope those of a select: equal ones stay as they are, as often as they occur.
 
         Args:
-            rows: A select of ``columns`` and ``_n``.
+            rows: A select of ``columns`` and ``_gw_n``.
             columns: The columns that were delivered.
             stamp: What added rows carry.
             window: The run's window.
@@ -168,27 +168,31 @@ class RawTable:
         ]
         names = [identifier(c) for c in content]
         key = f"hash({', '.join(names)})"
-        con.execute(f"create or replace temp table _incoming as select {', '.join(given)}, _n from ({rows})")
+        con.execute(
+            f"create or replace temp table _incoming as select {', '.join(given)}, _gw_n from ({rows})"
+        )
         # Rows are paired by content and by the how-manieth of their content; the hash only sorts them
         # into heaps, so that two contents with one hash can at worst be stamped anew.
-        nth = f"row_number() over (partition by {key} order by {{}}) as _nth, {key} as _key"
+        nth = f"row_number() over (partition by {key} order by {{}}) as _gw_nth, {key} as _gw_key"
         con.execute(
-            f"create or replace temp table _existing as select {', '.join(names)}, rowid as _id, "
+            f"create or replace temp table _existing as select {', '.join(names)}, rowid as _gw_id, "
             "_source_uri, _source_sha256, _row_number, _late_at, "
             f"{nth.format('_row_number, _source_sha256')} from {self.relation} where {scope}"
         )
-        con.execute(f"create or replace temp table _incoming as select *, {nth.format('_n')} from _incoming")
-        same = " and ".join(f"a.{n} is not distinct from b.{n}" for n in names)
-        pair = f"a._key = b._key and a._nth = b._nth and {same}"
         con.execute(
-            f"create or replace temp table _added as select * from _incoming a where not exists "
-            f"(select 1 from _existing b where {pair})"
+            f"create or replace temp table _incoming as select *, {nth.format('_gw_n')} from _incoming"
+        )
+        same = " and ".join(f"_gw_a.{n} is not distinct from _gw_b.{n}" for n in names)
+        pair = f"_gw_a._gw_key = _gw_b._gw_key and _gw_a._gw_nth = _gw_b._gw_nth and {same}"
+        con.execute(
+            f"create or replace temp table _added as select * from _incoming _gw_a where not exists "
+            f"(select 1 from _existing _gw_b where {pair})"
         )
         con.execute(
-            f"create or replace temp table _removed as select _id from _existing a where not exists "
-            f"(select 1 from _incoming b where {pair})"
+            f"create or replace temp table _removed as select _gw_id from _existing _gw_a where not exists "
+            f"(select 1 from _incoming _gw_b where {pair})"
         )
-        gone = "rowid in (select _id from _removed)"
+        gone = "rowid in (select _gw_id from _removed)"
         if replaced_key:
             key = ", ".join(map(identifier, replaced_key))
             gone = f"({key}) in (select ({key}) from _added) and ({gone} or not ({scope}))"
@@ -203,16 +207,17 @@ class RawTable:
         return Change(added, removed, total - added)
 
     def _add_rows(self, columns: list[str], stamp: Stamp, window: Window | None) -> None:
-        rows, late = "select * from _added order by _n", None
+        rows, late = "select * from _added order by _gw_n", None
         if stamp.is_reread:
             same = (
-                f"e._source_uri = {literal(stamp.source_uri)} and e._source_sha256 = {literal(stamp.sha256)}"
+                f"_gw_e._source_uri = {literal(stamp.source_uri)} "
+                f"and _gw_e._source_sha256 = {literal(stamp.sha256)}"
             )
             rows = (
-                "select a.*, e._id is not null as _was_here, e._late_at as _was_late from _added a "
-                f"left join _existing e on {same} and e._row_number = a._n"
+                "select _gw_a.*, _gw_e._gw_id is not null as _gw_was_here, _gw_e._late_at as _gw_was_late "
+                f"from _added _gw_a left join _existing _gw_e on {same} and _gw_e._row_number = _gw_a._gw_n"
             )
-            late = f"case when _was_here then _was_late else {self._late(stamp, window)} end"
+            late = f"case when _gw_was_here then _gw_was_late else {self._late(stamp, window)} end"
         self.insert(rows, columns, stamp, window, late=late)
 
 

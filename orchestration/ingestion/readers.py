@@ -16,11 +16,12 @@ from orchestration.declarations import Table, TypeTree
 from orchestration.ingestion.contract import casts, check_columns, path_values
 from orchestration.ingestion.delivery import MAX_LINE, TextFacts, text_facts
 from orchestration.ingestion.faults import IngestFault, shown
-from orchestration.ingestion.nested_casts import literal_numbers, number_text
+from orchestration.ingestion.nested_casts import literal_numbers, number_text, repeats_key
 from orchestration.ingestion.number_text import lossy_line
+from orchestration.ingestion.parquet_range import beyond_range
 from orchestration.ingestion.parquet_types import lost_nanoseconds, parquet_types
 from orchestration.ingestion.reading import ROW_NUMBER, Reading
-from orchestration.sql import identifier, listing, literal
+from orchestration.sql import folded, identifier, listing, literal
 
 MAX_REJECTS = 1_000_000
 """Unreadable rows of one file that are kept; more fail the file."""
@@ -52,8 +53,11 @@ def _scan_options(facts: TextFacts, number: int | None) -> str:
 def _empty(table: Table, label: str) -> Reading:
     """The reading of a text file without content, which has no rows."""
     names = ", ".join(f"null::varchar as {identifier(c.name)}" for c in table.columns)
-    cells = f"select {names}, false as _skip, false as _broken, null::varchar as _raw_text where false"
-    return Reading(label=label, cells=cells, careful_cells=cells, casts=casts(table, (), None, label))
+    cells = f"select {names}, false as _gw_skip, false as _gw_broken where false"
+    return Reading(
+        label=label, cells=cells, careful_cells=cells, casts=casts(table, (), None, label), raw_text="null",
+        delivered=0,
+    )  # fmt: skip
 
 
 def _csv_header(path: Path, delimiter: str, label: str) -> list[str]:
@@ -111,26 +115,28 @@ def read_csv(
             f"{_scan_options(facts, number)})"
         )
 
-    nulls = listing(ingest.null_values)
     fast = ", ".join(f"{c} as {identifier(n)}" for n, c in wanted.items())
     careful = ", ".join(
-        f"{c if n in given else f'if(list_contains({nulls}, {c}), null, {c})'} as {identifier(n)}"
+        f"{c if n in given else _without(ingest.null_values, c)} as {identifier(n)}"
         for n, c in wanted.items()
     )
+    delivered = ", ".join(f"c{i} as _gw_d{i}" for i in range(len(header)))
     # One call for all cells: the depth of a chain of operators would grow with the number of columns.
     special = literal('["\n\r' + _class(ingest.delimiter) + "]")
     quoted = (
         f"case when regexp_matches(x, {special}) then '\"' || replace(x, '\"', '\"\"') || '\"' else x end"
     )
-    every = ", ".join(f"coalesce(c{i}, '')" for i in range(len(header)))
+    every = ", ".join(f"coalesce(_gw_d{i}, '')" for i in range(len(header)))
     raw = f"array_to_string(list_transform([{every}], lambda x: {quoted}), {literal(ingest.delimiter)})"
-    flags = "false as _skip, false as _broken"
+    flags = "false as _gw_skip, false as _gw_broken"
     return Reading(
         label=label,
         cells=f"select {fast}, {flags} from {scan(ingest.null_values, None)}",
         rejecting_cells=f"select {fast}, {flags} from {scan(ingest.null_values, number)}",
-        careful_cells=f"select {careful}, {flags}, {raw} as _raw_text from {scan((_NO_TEXT,), number)}",
+        careful_cells=f"select {careful}, {flags}, {delivered} from {scan((_NO_TEXT,), number)}",
         casts=casts(table, new, None, label),
+        raw_text=raw,
+        delivered=len(header),
         new_columns=new,
         delimiter=ingest.delimiter,
         masked=masked_columns(table),
@@ -140,6 +146,12 @@ def read_csv(
         facts=facts,
         header_lines=1 + sum(name.count("\n") for name in header),
     )
+
+
+def _without(markers: Sequence[str], cell: str) -> str:
+    """A cell that is null where it is one of the null markers."""
+    is_null = " or ".join(f"{cell} = {literal(marker)}" for marker in markers)
+    return f"case when {is_null} then null else {cell} end" if is_null else cell
 
 
 def _class(character: str) -> str:
@@ -161,15 +173,19 @@ def read_jsonl(
 
     def lines(number: int | None) -> str:
         return (
-            f"select l, coalesce(trim(l) = '', true) as _skip from read_csv({literal(str(path))}, "
+            f"select l, coalesce(trim(l) = '', true) as _gw_skip from read_csv({literal(str(path))}, "
             f"columns={{'l': 'VARCHAR'}}, header=false, delim=chr(31), quote='', escape='', "
             f"nullstr=[chr(30)], {_scan_options(facts, number)})"
         )
 
     keys = con.execute(
-        f"select k, count(*) from (select unnest(try(json_keys(l))) as k from ({lines(number)}) "
-        "where not _skip and starts_with(trim(l), '{')) group by k order by min(k)"
+        "select k, bool_or(is_repeated) from (select unnest(x) as k, len(x) <> list_unique(x) as is_repeated "
+        f"from (select try(json_keys(l)) as x from ({lines(number)}) "
+        "where not _gw_skip and starts_with(trim(l), '{'))) group by k order by min(k)"
     ).fetchall()
+    broken = "j is null or not starts_with(trim(l), '{')"
+    if any(is_repeated for _, is_repeated in keys):
+        broken += f" or coalesce({repeats_key('try(l::json)')}, false)"
     con.execute(f"drop table if exists _rejects_{number}")
     con.execute(f"drop table if exists _scans_{number}")
     found = _in_declared_order(table, [k for k, _ in keys])
@@ -191,8 +207,8 @@ def read_jsonl(
 
     def source(number: int | None) -> str:
         return (
-            f"select {cells}, _skip, not _skip and (j is null or not starts_with(trim(l), '{{')) as _broken, "
-            f"l as _raw_text from (select l, _skip, {values} as j from ({lines(number)}))"
+            f"select {cells}, _gw_skip, not _gw_skip and ({broken}) as _gw_broken, "
+            f"l as _gw_d0 from (select l, _gw_skip, {values} as j from ({lines(number)}))"
         )
 
     return Reading(
@@ -201,6 +217,8 @@ def read_jsonl(
         rejecting_cells=source(number),
         careful_cells=source(number),
         casts=casts(table, new, None, label),
+        raw_text="_gw_d0",
+        delivered=1,
         new_columns=new,
         masked=masked_columns(table),
         rejects=f"_rejects_{number}",
@@ -225,7 +243,7 @@ def read_parquet(
     """
     file = f"read_parquet({literal(str(path))}, hive_partitioning=false"
     try:
-        types, cut = parquet_types(con, path)
+        file_types = parquet_types(con, path)
         ((rows,),) = con.execute(
             f"select num_rows from parquet_file_metadata({literal(str(path))})"
         ).fetchall()
@@ -233,20 +251,22 @@ def read_parquet(
         raise IngestFault(
             label, f"no readable Parquet file ({shown(str(error), 200)})", "a whole one"
         ) from error
+    types = file_types.types
     given = path_values(table, list(types), parts, label)
-    new = check_columns(table, [*types, *given], label)
+    new = check_columns(table, [*types, *file_types.doubled, *given], label)
+    wanted = {*(c.name for c in table.columns), *new} - given.keys()
+    texts = beyond_range(con, path, wanted, label, f"_text_{next(_scan_numbers)}")
     lost = {
         name: _lost_table(con, found)
-        for name in cut
-        if name in {*(c.name for c in table.columns), *new}
-        and (found := lost_nanoseconds(path, name, label)) is not None
+        for name in file_types.cut
+        if name in wanted and (found := lost_nanoseconds(path, name, label)) is not None
     }
-    return typed_reading(table, new, types, given, label, file, rows, lost)
+    return typed_reading(table, new, types, given, label, file, rows, lost, texts)
 
 
 def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
     """Create a temporary table of the values that DuckDB would cut off, by row."""
-    name = f"_lost_{next(_scan_numbers)}"
+    name = f"_gw_lost_{next(_scan_numbers)}"
     con.register(f"{name}_rows", lost)
     con.execute(f"create or replace temp table {name} as select * from {name}_rows")
     con.unregister(f"{name}_rows")
@@ -256,39 +276,51 @@ def _lost_table(con: duckdb.DuckDBPyConnection, lost: pa.Table) -> str:
 def typed_reading(
     table: Table, new: tuple[str, ...], types: Mapping[str, TypeTree] | None,
     given: Mapping[str, str | None], label: str, file: str, rows: int, lost: Mapping[str, str] | None = None,
+    whole: Mapping[str, str] | None = None,
 ) -> Reading:  # fmt: skip
     """The rows of a Parquet file, whose scan ``file`` begins.
 
     ``given`` has the values of columns that it lacks, ``lost`` the tables with the texts of values that
-    DuckDB cuts off.
+    DuckDB cuts off, ``whole`` the tables with the texts of columns that DuckDB cannot read.
     """
-    lost = lost or {}
+    lost, whole = lost or {}, whole or {}
     names = [*(c.name for c in table.columns), *new]
+    own = [n for n in names if n not in given]
     # DuckDB can number the rows in parallel, unless the file has a column of the same name.
-    is_numbered = ROW_NUMBER not in {name.lower() for name in types or names}
-    source = f"{file}, file_row_number=true)" if is_numbered else f"{file})"
+    number, source = "file_row_number", f"{file}, file_row_number=true)"
+    if is_hidden := number in map(folded, types or names):
+        number, source = "row_number() over () - 1", f"{file})"
+    if is_numbered := not is_hidden or bool(lost or whole):
+        # Only these columns: others of the file may have any name, or values that cannot be read.
+        read = [identifier(n) for n in names if n not in given and n not in whole]
+        source = f"(select {', '.join([*read, number])} as {ROW_NUMBER} from {source})"
     cells = []
     for name in names:
         cell = identifier(name)
         if name in given:
             cell = f"{literal(given[name])}::varchar as {cell}"
+        elif name in whole:
+            cell = f"{whole[name]}._gw_text as {cell}"
         elif name in lost:
-            cell = f"coalesce({lost[name]}.text, {cell}::varchar) as {cell}"
+            cell = f"coalesce({lost[name]}._gw_text, {cell}::varchar) as {cell}"
         cells.append(cell)
-    for table_name in lost.values():
-        source += f" left join {table_name} on {table_name}.row = {ROW_NUMBER}"
+    for table_name in [*lost.values(), *whole.values()]:
+        source += f" left join {table_name} using ({ROW_NUMBER})"
     numbered = [ROW_NUMBER] if is_numbered else []
-    select = ", ".join([*cells, *numbered, "false as _skip", "false as _broken"])
-    own = [identifier(n) for n in names if n not in given]
-    raw = f"to_json({{{', '.join(f'{n}: {n}' for n in own)}}})::varchar as _raw_text"
-    texts = dict.fromkeys([*given, *lost], "varchar")
-    values = casts(table, new, types, label, texts.keys())
+    select = ", ".join([*cells, *numbered, "false as _gw_skip", "false as _gw_broken"])
+    texts = {n: f"{table_name}._gw_text" for n, table_name in whole.items()}
+    delivered = ", ".join(f"{texts.get(n, identifier(n))} as _gw_d{i}" for i, n in enumerate(own))
+    raw = f"to_json({{{', '.join(f'{identifier(n)}: _gw_d{i}' for i, n in enumerate(own))}}})::varchar"
+    as_text = dict.fromkeys([*given, *lost, *whole], "varchar")
+    values = casts(table, new, types, label, as_text.keys())
     return Reading(
         label=label,
         cells=f"select {select} from {source}",
-        careful_cells=f"select {select}, {raw} from {source}",
+        careful_cells=f"select {select}, {delivered} from {source}",
         casts=values,
-        types={n: repr(t) for n, t in (types or {}).items()} | texts,
+        raw_text=raw,
+        delivered=len(own),
+        types={n: repr(t) for n, t in (types or {}).items()} | as_text,
         new_columns=new,
         masked=masked_columns(table),
         ordinal=f"{ROW_NUMBER} + 1" if is_numbered else "row_number() over ()",

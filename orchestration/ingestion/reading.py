@@ -11,15 +11,14 @@ from typing import Literal
 
 import duckdb
 
-from orchestration.ingestion.casts import Cast
+from orchestration.ingestion.casts import CELL, Cast
 from orchestration.ingestion.delivery import TextFacts
 from orchestration.ingestion.newlines import count_lines_without_record
 from orchestration.sql import identifier, literal
 
 How = Literal["strict", "rejecting", "careful"]
-CELL = identifier("_cell")
-ROW_NUMBER = "file_row_number"
-"""DuckDB's number of a row of a Parquet file, from 0."""
+ROW_NUMBER = "_gw_row"
+"""The number of a row of a Parquet file, from 0."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +34,20 @@ class CellGroup:
 class Reading:
     """SQL that reads the rows of one delivery.
 
-    ``cells`` has a column for each wanted delivered column, ``_skip`` (not a row) and ``_broken`` (the row
-    cannot be split into cells); ``casts`` turn cells into values. A row of another shape ends the scan of
+    ``cells`` has a column for each wanted delivered column, ``_gw_skip`` (not a row) and ``_gw_broken`` (the
+    row cannot be split into cells); ``casts`` turn cells into values. A row of another shape ends the scan of
     ``cells``; ``rejecting_cells`` puts it into the temporary table ``rejects``. ``careful_cells`` does so
-    too, and has ``_raw_text``. ``ordinal`` numbers the rows from 1. ``types`` are the types of the cells;
-    text if absent.
+    too, and has the delivered columns as ``_gw_d0`` and so on, from which ``raw_text`` builds the row's text.
+    ``ordinal`` numbers the rows from 1. ``types`` are the types of the cells; text if absent.
     """
 
     label: str
     cells: str
     careful_cells: str
     casts: Mapping[str, Cast]
+    raw_text: str
+    delivered: int
+    """How many of ``_gw_d0`` and so on there are."""
     rejecting_cells: str = ""
     types: Mapping[str, str] = field(default_factory=dict)
     new_columns: tuple[str, ...] = ()
@@ -67,20 +69,21 @@ class Reading:
         return tuple(self.casts)
 
     def rows(self, how: How = "strict") -> str:
-        """A select of values by column name, ``_n`` (ordinal) and ``_bad``.
+        """A select of values by column name, ``_gw_n`` (ordinal), ``_gw_bad`` and ``_gw_skip``.
 
-        With ``careful`` also ``_raw_text``, ``_broken`` and the cells of each group as a list, ``_g0`` etc.
+        With ``careful`` also ``_gw_broken`` and the columns that ``raw_text`` and ``fault_columns`` read.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
+        is_careful = how == "careful"
         source = self.cells if how == "strict" else self.rejecting_cells or self.cells
-        source = self.careful_cells if how == "careful" else source
-        more = ["_skip"] if how != "careful" else ["_skip", "_broken", "_raw_text", *self._cell_lists()]
-        columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _bad", *more])
-        inner = f"select {columns} from ({self._values(source, is_careful=how == 'careful')})"
+        source = self.careful_cells if is_careful else source
+        more = ["_gw_skip", "_gw_broken", *self._cells(), *self._delivered()] if is_careful else ["_gw_skip"]
+        columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _gw_bad", *more])
+        inner = f"select {columns} from ({self._values(source, is_careful=is_careful)})"
         if self.is_numbered_by_scan:
-            return f"select *, {self.ordinal} as _n from ({inner})"
+            return f"select *, {self.ordinal} as _gw_n from ({inner})"
         return (
-            f"select *, {ROW_NUMBER} + 1 as _n from ({inner.replace('select ', f'select {ROW_NUMBER}, ', 1)})"
+            f"select *, {ROW_NUMBER} + 1 as _gw_n from (select {ROW_NUMBER}, {inner.removeprefix('select ')})"
         )
 
     @property
@@ -94,31 +97,43 @@ class Reading:
         return self.facts is not None and self.facts.has_nul
 
     def _values(self, source: str, *, is_careful: bool) -> str:
-        """Values by column name, and the cells that they come from as ``_c0`` and so on.
+        """Values by column name, and the cells that they come from as ``_gw_c0`` and so on.
 
         Values are checked one level above: in one level the planning time would grow with the square of the
         number of columns.
         """
-        values = [f"{cast.value} as {identifier(name)}" for name, cast in self.casts.items()]
-        cells = [f"{identifier(name)} as _c{i}" for i, name in enumerate(self.casts)]
-        more = ["_skip", "_broken", *(["_raw_text"] if is_careful else [])]
+        values = [
+            f"{cast.value.replace(CELL, identifier(name))} as {identifier(name)}"
+            for name, cast in self.casts.items()
+        ]
+        cells = [
+            f"{identifier(name)} as {cell}" for name, cell in zip(self.casts, self._cells(), strict=True)
+        ]
+        more = ["_gw_skip", "_gw_broken", *(self._delivered() if is_careful else [])]
         more += [] if self.is_numbered_by_scan else [ROW_NUMBER]
         return f"select {', '.join([*values, *cells, *more])} from ({source})"
 
     def _is_bad(self) -> str:
-        bad = ["_broken"]
+        bad = ["_gw_broken"]
         for i, (name, cast) in enumerate(self.casts.items()):
             if cast.is_bad != "false":
                 by_value = cast.is_bad.replace(cast.value, "\0")
-                bad.append(by_value.replace(identifier(name), f"_c{i}").replace("\0", identifier(name)))
+                bad.append(by_value.replace(CELL, f"_gw_c{i}").replace("\0", identifier(name)))
         if self.has_nul:
-            bad += [f"coalesce(contains(_c{i}::varchar, chr(0)), false)" for i, _ in enumerate(self.casts)]
+            bad += [f"coalesce(contains(_gw_c{i}::varchar, chr(0)), false)" for i, _ in enumerate(self.casts)]
         return " or ".join(bad)
 
-    def _cell_lists(self) -> list[str]:
-        position = {name: at for at, name in enumerate(self.casts)}
+    def _cells(self) -> list[str]:
+        return [f"_gw_c{i}" for i in range(len(self.casts))]
+
+    def _delivered(self) -> list[str]:
+        return [f"_gw_d{i}" for i in range(self.delivered)]
+
+    def fault_columns(self) -> list[str]:
+        """Of careful rows: the cells of each group as a list, ``_g0`` and so on."""
+        cells = dict(zip(self.casts, self._cells(), strict=True))
         return [
-            f"[{', '.join(f'_c{position[name]}' for name in group.columns)}] as _g{i}"
+            f"[{', '.join(cells[name] for name in group.columns)}] as _g{i}"
             for i, group in enumerate(self.groups())
         ]
 
@@ -127,9 +142,7 @@ class Reading:
         found: dict[tuple[str, str, str], list[str]] = defaultdict(list)
         for name, cast in self.casts.items():
             if cast.is_bad != "false" or self.has_nul:
-                # The check of a cell depends only on its types: just the column name differs.
-                is_bad = cast.is_bad.replace(identifier(name), CELL)
-                found[is_bad, cast.declared, self.types.get(name, "")].append(name)
+                found[cast.is_bad, cast.declared, self.types.get(name, "")].append(name)
         return [CellGroup(is_bad, declared, tuple(names)) for (is_bad, declared, _), names in found.items()]
 
     def expected_rows(self, *, exactly: bool = False) -> int | None:
@@ -163,23 +176,23 @@ class Reading:
             con.execute(f"drop table if exists {self.rejects.replace('_rejects', '_scans')}")
 
     def faults_of_cells(self) -> str:
-        """A select of ``_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
+        """A select of ``_gw_n``, ``_at`` (position), ``c`` (column) and ``r`` (reason) from ``_suspects``."""
         position = {name: at for at, name in enumerate(self.casts)}
-        broken = "null::varchar as c, 'not one complete JSON object' as r"
-        parts = [f"select _n, -1 as _at, {broken} from _suspects where _broken"]
+        broken = "null::varchar as c, 'not one complete JSON object with each key once' as r"
+        parts = [f"select _gw_n, -1 as _at, {broken} from _suspects where _gw_broken"]
         for i, group in enumerate(self.groups()):
             positions = ", ".join(str(position[name]) for name in group.columns)
             names = ", ".join(map(literal, group.columns))
             masked = [literal(name) for name in group.columns if name in self.masked]
             text = f"if(c in ({', '.join(masked)}), '***', {CELL}::varchar)" if masked else f"{CELL}::varchar"
             cells = (
-                f"(select _n, unnest([{positions}]) as _at, unnest([{names}]) as c, unnest(_g{i}) as {CELL} "
-                "from _suspects where not _broken)"
+                f"(select _gw_n, unnest([{positions}]) as _at, unnest([{names}]) as c, "
+                f"unnest(_g{i}) as {CELL} from _suspects where not _gw_broken)"
             )
             expected = literal(f"', expected {group.declared}")
             why = f"c || ': found ''' || {text} || {expected}"
-            parts.append(f"select _n, _at, c, {why} as r from {cells} where {group.is_bad}")
+            parts.append(f"select _gw_n, _at, c, {why} as r from {cells} where {group.is_bad}")
             if self.has_nul:
                 nul = f"contains({CELL}::varchar, chr(0))"
-                parts.append(f"select _n, _at, c, 'a NUL byte' as r from {cells} where {nul}")
+                parts.append(f"select _gw_n, _at, c, 'a NUL byte' as r from {cells} where {nul}")
         return " union all ".join(parts)

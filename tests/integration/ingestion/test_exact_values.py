@@ -193,6 +193,120 @@ def test_parquet_nanoseconds_go_to_quarantine(ground: Ground, kind: pa.DataType,
     assert "000001001" in ground.quarantine()[0][2]
 
 
+BEYOND = {
+    "date": (pa.date32(), pa.int32(), [-(2**31), 0, -(2**31) + 1, 2**31 - 1, -(2**31) + 2]),
+    "timestamp": (
+        pa.timestamp("us"),
+        pa.int64(),
+        [-(2**63), 0, -(2**63) + 1, 2**63 - 1, -9223372022400000000],
+    ),
+    "timestamptz": (pa.timestamp("ms", "UTC"), pa.int64(), [2**62, 0, -(2**55), 1, 9223372036854775]),
+    "time": (pa.time64("us"), pa.int64(), [-1, 0, 86_400_000_000, 1, 86_399_999_999]),
+    "time_ms": (pa.time32("ms"), pa.int32(), [-1, 0, 86_400_000, 1, 86_399_999]),
+}
+IS_BEYOND = {"date": [1], "timestamp": [1], "timestamptz": [1, 3], "time": [1, 3], "time_ms": [1, 3]}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_parquet_values_beyond_the_range_go_to_quarantine(ground: Ground, name: str) -> None:
+    kind, physical, numbers_ = BEYOND[name]
+    declared = name.removesuffix("_ms")
+    put_parquet(ground, id=pa.array(range(1, 6), pa.int32()), v=pa.array(numbers_, physical).view(kind))
+    ground.land(
+        source_table({"id": "integer", "v": declared}, uri="in.parquet", format="parquet", max_quarantined_share=1.0)
+    )  # fmt: skip
+    assert [(line, column) for line, column, _, _ in ground.quarantine()] == [
+        (n, "v") for n in IS_BEYOND[name]
+    ]
+    assert f"v: found '{numbers_[0]} " in ground.quarantine()[0][2]
+    factor = {"ms": 1000}.get(getattr(kind, "unit", ""), 1)
+    read = {
+        "date": lambda n: f"select case when abs({n}) = 2147483647 then if({n} > 0, 'infinity', '-infinity')::date "
+        f"else date '1970-01-01' + {n} end",
+        "time": lambda n: f"select time '00:00:00' + to_microseconds({n * factor})",
+    }.get(declared, lambda n: "select " + (
+        f"'{'-' if n < 0 else ''}infinity'::{declared}" if abs(n) == 2**63 - 1
+        else f"make_{declared}({n * factor})"
+    ))  # fmt: skip
+    for i, number in enumerate(numbers_, 1):
+        if i not in IS_BEYOND[name]:
+            assert ground.ask(f"select v = ({read(number)}) from raw.readings where id = {i}") == [(True,)], (
+                number
+            )
+
+
+def test_a_value_beyond_the_range_inside_a_nested_column_is_refused(ground: Ground) -> None:
+    days = pa.array([-(2**31)], pa.int32()).view(pa.date32())
+    put_parquet(
+        ground, id=pa.array([1], pa.int32()), v=pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), days)
+    )
+    with pytest.raises(IngestFault, match=r"column 'v': found a value beyond .* days since 1970-01-01"):
+        ground.land(source_table({"id": "integer", "v": "date[]"}, uri="in.parquet", format="parquet"))
+
+
+@pytest.mark.parametrize("new_columns", ["fail", "evolve"])
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_a_decimal_of_more_than_38_digits_is_refused(
+    ground: Ground, new_columns: str, is_nested: bool
+) -> None:
+    wide = pa.array([Decimal("1.25")], pa.decimal256(50, 2))
+    v = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), wide) if is_nested else wide
+    put_parquet(ground, id=pa.array([1], pa.int32()), v=v)
+    columns = {"id": "integer"} | (
+        {} if new_columns == "evolve" else {"v": "double[]" if is_nested else "double"}
+    )
+    with pytest.raises(IngestFault, match=r"column 'v': found type decimal\(50,2\)"):
+        ground.land(source_table(columns, uri="in.parquet", format="parquet", new_columns=new_columns))
+
+
+def test_parquet_columns_that_differ_in_capitals_are_refused_if_wanted(ground: Ground) -> None:
+    put_parquet(
+        ground, id=pa.array([1], pa.int32()), A=pa.array([2], pa.int32()), a=pa.array([3], pa.int32())
+    )
+    for column in ("a", "a_1"):
+        table = source_table(
+            {"id": "integer", column: "integer"}, uri="in.parquet", format="parquet", new_columns="ignore"
+        )
+        with pytest.raises(IngestFault, match=r"'A' and 'a' more than once|no column 'a_1'"):
+            ground.land(table)
+    ground.land(source_table({"id": "integer"}, uri="in.parquet", format="parquet", new_columns="ignore"))
+    assert ground.rows("id") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("declared", "value"),
+    [
+        ("varchar[]", '["\\u0001x", "y"]'),
+        ("struct(t varchar)", '{"t": "\\u0001x"}'),
+        ("map(varchar, varchar)", '{"t": "\\u0001x"}'),
+    ],
+)
+def test_a_control_character_in_a_nested_text_is_kept_or_quarantined(
+    ground: Ground, declared: str, value: str
+) -> None:
+    ground.put("in.jsonl", f'{{"id": 1, "v": {value}}}\n{{"id": 2, "v": null}}\n')
+    table = source_table(
+        {"id": "integer", "v": declared}, uri="in.jsonl", format="jsonl", max_quarantined_share=1.0
+    )
+    ground.land(table)
+    assert ground.rows("id") == [(2,)]
+    assert [(line, column) for line, column, _, _ in ground.quarantine()] == [(1, "v")]
+
+
+def test_a_json_key_that_comes_twice_is_quarantined(ground: Ground) -> None:
+    lines = [
+        '{"id": 1, "v": {"x": 1}}', '{"id": 2, "id": 3, "v": {"x": 1}}', '{"id": 4, "v": {"x": 1, "x": 2}}',
+        '{"id": 5, "\\u0069d": 6, "v": null}', '{"id": 7, "other": 1, "other": 1, "v": null}',
+    ]  # fmt: skip
+    ground.put("in.jsonl", "\n".join(lines) + "\n")
+    columns = {"id": "integer", "v": "struct(x bigint)"}
+    ground.land(
+        source_table(columns, uri="in.jsonl", format="jsonl", max_quarantined_share=1.0, new_columns="ignore")
+    )
+    assert ground.rows("id, v") == [(1, {"x": 1})]
+    assert [line for line, _, _, _ in ground.quarantine()] == [2, 3, 4, 5]
+
+
 ZONES = {
     "America/New_York": [date(2024, 3, 10), date(2024, 11, 3)],
     "Europe/Berlin": [date(2024, 3, 31), date(2024, 10, 27)],

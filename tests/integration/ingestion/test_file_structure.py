@@ -138,7 +138,7 @@ def test_names_that_differ_in_case_are_one_column_of_an_evolving_table(ground: G
 def test_undeclared_columns_may_have_any_name(ground: Ground) -> None:
     ground.put("in.csv", "id,name,,\n1,a,,\n")
     ground.land(source_table(NAMES, uri="in.csv", format="csv", new_columns="ignore"))
-    own = ["file_row_number", "filename", "rowid", "_n", "_skip", "_bad", "_broken"]
+    own = ["file_row_number", "filename", "rowid", "_n", "_skip", "_gw_row", "_gw_n", "_gw_skip"]
     ground.put("in.parquet", parquet(id=[1], **{name: [77] for name in own}))
     table = source_table(
         {"id": "bigint"}, name="typed", uri="in.parquet", format="parquet", new_columns="ignore"

@@ -92,7 +92,10 @@ def test_broken_json_lines_go_to_quarantine(ground: Ground) -> None:
     ]  # fmt: skip
     reasons = [reason for _, _, reason, _ in ground.quarantine()]
     assert (
-        reasons == ["not one complete JSON object"] * 3 + ["id: found '5.5', expected integer"] + reasons[-1:]
+        reasons
+        == ["not one complete JSON object with each key once"] * 3
+        + ["id: found '5.5', expected integer"]
+        + reasons[-1:]
     )
 
 

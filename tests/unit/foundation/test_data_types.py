@@ -22,6 +22,8 @@ VALUES = {
     "timestamp": ["2024-01-01 12:00:01.000001"],
     "timestamp_ns": ["2024-01-01 12:00:01.000000001"],
     "date": ["2024-01-01"],
+    "boolean": ["true", "false"],
+    "varchar": ["1.5", "1.005", "2024-01-01 23:00:00.0000005", "0.1", "x"],
 }
 PAIRS = [p for p in product(VALUES, VALUES) if p[1] != "double"]
 

@@ -274,3 +274,27 @@ def test_a_type_whose_values_parquet_alters_is_refused(data_type):
     fault = the_fault(sources=[declared])
     assert f"sources.raw.orders.columns.x.data_type: found {data_type!r}" in fault
     assert "expected a type that keeps its values" in fault
+
+
+@pytest.mark.parametrize(
+    "data_type", ["enum('a', 'b')", "bit", "integer[2]", "struct(a nonsense)", "decimal(39, 2)"]
+)
+def test_a_type_that_the_lakehouse_does_not_have_is_refused(data_type):
+    changed = source()
+    changed["columns"]["buyer"]["data_type"] = data_type
+    fault = the_fault(sources=[changed])
+    assert f"columns.buyer.data_type: found {data_type!r}, expected a type that the lakehouse has" in fault
+
+
+def test_an_encoding_that_python_lacks_is_refused():
+    changed = source()
+    changed["config"]["meta"]["ingest"]["encoding"] = "rot13"
+    assert "encoding 'rot13' is no encoding of text that Python has" in the_fault(sources=[changed])
+
+
+@pytest.mark.parametrize("name", ["rowid", "_Run_Id", "_gw_n", "_GW_anything"])
+def test_names_that_landing_needs_are_refused(name):
+    declared = source()
+    declared["columns"][name] = column(name, "varchar")
+    fault = the_fault(sources=[declared])
+    assert f"sources.raw.orders.columns.{name}: found a reserved name, expected" in fault

@@ -24,8 +24,8 @@ def evaluate(cast: Cast, cell: str) -> tuple[object, bool]:
     ("data_type", "cell"),
     [
         ("integer", "1.5"), ("integer", "x"), ("integer", "3000000000"), ("integer", "nan"),
-        ("integer", "0x10"), ("bigint", "1.5"), ("bigint", "99999999999999999999"), ("bigint", "0x10"),
-        ("hugeint", "1.5"), ("double", "1e400"), ("double", "1.2.3"), ("decimal(5, 2)", "1.239"),
+        ("integer", "0x10"), ("ubigint", "1.5"), ("bigint", "99999999999999999999"), ("bigint", "0x10"),
+        ("bigint", "1.5"), ("double", "1e400"), ("double", "1.2.3"), ("decimal(5, 2)", "1.239"),
         ("decimal(5, 2)", "1234.5"), ("date", "2024-02-30"), ("date", "2024-01-01 10:00:00"),
         ("timestamptz", "2024-02-30T00:00:00Z"), ("timestamp", "2024-01-01 10:00:00+02"),
         ("boolean", "maybe"), ("time", "25:00:00"),
@@ -49,7 +49,7 @@ def test_text_that_a_type_holds_becomes_a_value(data_type: str, cell: str, value
 
 
 @pytest.mark.parametrize(
-    "data_type", ["varchar", "integer", "bigint", "hugeint", "double", "decimal(9,2)", "date", "timestamp", "time",
+    "data_type", ["varchar", "integer", "bigint", "ubigint", "double", "decimal(9,2)", "date", "timestamp", "time",
                   "timestamptz", "boolean", "uuid", "json"],
 )  # fmt: skip
 def test_nothing_is_no_fault_in_any_type(data_type: str) -> None:

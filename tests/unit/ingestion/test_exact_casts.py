@@ -43,6 +43,15 @@ def is_same(found: Any, value: Any) -> bool:
     return bool(found == value) or (found != found and value != value)
 
 
+def is_alike(found: Any, value: Any) -> bool:
+    """The same, part by part: a NaN equals a NaN, and a time equals itself whatever names its zone."""
+    if isinstance(value, dict) and isinstance(found, dict):
+        return found.keys() == value.keys() and all(is_alike(found[key], value[key]) for key in value)
+    if isinstance(value, list) and isinstance(found, list):
+        return len(found) == len(value) and all(map(is_alike, found, value))
+    return is_same(found, value) or str(found) == str(value)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(numbers, min_size=30, max_size=30))
 def test_numbers_are_exact_or_faults(con: duckdb.DuckDBPyConnection, cells: list[str]) -> None:
@@ -81,7 +90,7 @@ SHAPES = {
     "integer[]": ["integer"],
     "struct(x timestamptz, y double[])[]": [{"x": "timestamptz", "y": ["double"]}],
 }
-_texts = st.text(max_size=6) | st.sampled_from(["it's", 'a"b\\n', "1.10", "1e2"])
+_texts = st.text(max_size=6) | st.sampled_from(["it's", "\x01x", 'a"b\\n', "1.10", "1e2"])
 
 
 def values(shape: Any) -> st.SearchStrategy[Any]:
@@ -106,8 +115,9 @@ def test_nested_values_follow_the_rule_of_their_parts(
         return
     (found,) = read(con, [json.dumps(value)], data_type, "UTC")
     wanted = nested(value, SHAPES[data_type])
-    assert (found is BAD) == (wanted is BAD), value
-    assert wanted is BAD or repr(found) == repr(wanted) or str(found) == str(wanted) or found == wanted
+    # U+0001 marks the text of numbers: a value that holds it is never cut, and goes to quarantine.
+    assert (found is BAD) == (wanted is BAD or "\\u0001" in json.dumps(value)), value
+    assert found is BAD or is_alike(found, wanted)
 
 
 @pytest.mark.parametrize("number", ["12345678901234567.89", "1.10", "1e2", "-0", "9007199254740993.0"])
