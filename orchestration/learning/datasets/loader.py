@@ -90,7 +90,8 @@ class Loader:
             check: Whether each file is read through first, once a process, to see that it is whole.
 
         Raises:
-            DatasetError: There is no such split, column, rank or worker, a number is not a whole one, or a size is not
+            DatasetError: There is no such split, column, rank or worker,
+                a number is not a whole one, or a size is not
                 positive.
         """
         world_size = whole_number("world_size", world_size, least=1)
