@@ -22,7 +22,7 @@ from orchestration.ingestion.faults import IngestFault, faults_of, faults_of_lak
 from orchestration.ingestion.landing import Landed, Terms, Untidy, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.quarantine import SCHEMA
-from orchestration.ingestion.raw_table import RawTable, Stamp
+from orchestration.ingestion.raw_table import RawTable, Stamp, StoredTypeFault
 from orchestration.ingestion.readers import Parts, read_csv, read_jsonl, read_parquet
 from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.uris import Item, Place, folder_pattern, has_suffix, local_items, path_parts
@@ -158,11 +158,12 @@ class RefusedFilesFault(IngestFault):
         self.outcome = outcome
         others = len(outcome.landings) + len(outcome.unchanged)
         lines = "".join(f"\n  {fault}" for fault in refused[:20])
-        more = f"\n  and {len(refused) - 20:,} more (see lake.ops.landings)" if len(refused) > 20 else ""
+        more = f"\n  and {len(refused) - 20:,} more" if len(refused) > 20 else ""
+        files = "file" if len(refused) == 1 else "files"
         metadata = refused[0].metadata | {"refused_files": len(refused), "other_files": others}
         super().__init__(
-            source, f"{len(refused):,} refused files, {others:,} others have landed:{lines}{more}\n",
-            "each file to be readable as declared", metadata,
+            source, f"{len(refused):,} refused {files} (see ops.landings), {others:,} others that are in the "
+            f"lakehouse:{lines}{more}\n", "each file to be readable as declared", metadata,
         )  # fmt: skip
 
 
@@ -284,6 +285,8 @@ class FileRun:
                 result = self._land(con, delivery, stamp, terms)
             except Untidy:
                 self._careful.add(delivery.label)
+                raise
+            except StoredTypeFault:
                 raise
             except IngestFault as fault:
                 raise _Refusal(index, fault) from fault

@@ -188,7 +188,7 @@ def check_share(
         label,
         f"{faulty.faulty:,} of {rows:,} rows ({share:.2%}) that cannot be read as declared"
         + (f", by column: {by_column}" if by_column else ""),
-        f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of the delivery was landed. "
+        f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of this delivery landed. "
         f"First ones:\n{lines}",
         {"unreadable_rows": faulty.faulty, "rows_in_delivery": rows, "first_unreadable_rows": first},
     )

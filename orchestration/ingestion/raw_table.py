@@ -27,6 +27,10 @@ STAMPS = {
 }
 
 
+class StoredTypeFault(IngestFault):
+    """The raw table holds a column with another type than declared: no file is at fault."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """What every row of one landing carries; ``landed`` are the spans that landed before.
@@ -71,7 +75,7 @@ class RawTable:
         """Create the table, or add what the declaration or an evolving delivery has more.
 
         Raises:
-            IngestFault: A column's stored type is another one than declared.
+            StoredTypeFault: A column's stored type is another one than declared.
         """
         con, table = self._con, self._table
         con.execute(f"create schema if not exists lake.{identifier(table.schema)}")
@@ -87,12 +91,13 @@ class RawTable:
                     self._add(column.name, column.data_type)
                     stored[folded(column.name)] = column.data_type
                 elif canonical(stored[folded(column.name)]) != canonical(stored_type(con, column.data_type)):
-                    raise IngestFault(
+                    raise StoredTypeFault(
                         f"{table.file}: sources.{table.name}.columns.{column.name}.data_type",
                         f"{column.data_type}, where lake.{table.schema}.{table.name} holds "
                         f"{stored[folded(column.name)].lower()}",
-                        "the stored type; to change it, drop the raw table and its landings "
-                        "and materialize it again, or declare a new table",
+                        "the stored type. To build the table again: drop table "
+                        f"lake.{table.schema}.{table.name}; delete from lake.ops.landings where source = "
+                        f"'{table.name}'; groundwork run --select raw/{table.name}+ --force",
                     )
         for name in new_columns:
             if folded(name) not in stored:
