@@ -188,4 +188,5 @@ def _skipped(graph: BaseAssetGraph[Any], progress: Progress) -> Iterator[str]:
     for key in sorted(key for key, line in progress.assets.items() if line.is_built):
         names = sorted(check.name for check in missing if check.asset_key == key)
         if names:
-            yield f"not evaluated: {len(names)} checks of {key.to_user_string()}: {', '.join(names)}"
+            noun = "check" if len(names) == 1 else "checks"
+            yield f"not evaluated: {len(names)} {noun} of {key.to_user_string()}: {', '.join(names)}"

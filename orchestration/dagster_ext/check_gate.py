@@ -81,16 +81,10 @@ class GraphChecks:
             allow_retries=False,
         )
 
-    def require_publishable(self, context: dg.AssetExecutionContext) -> None:
-        """Stop a step that would publish inputs whose blocking checks do not hold for that exact data.
-
-        Raises:
-            dg.Failure: It names each asset and check.
-        """
-        self.pinned(context, lambda: None)
-
     def pinned(self, context: dg.AssetExecutionContext, pin: Callable[[], T]) -> T:
         """The result of ``pin``, taken while every blocking check on the step's inputs held.
+
+        It starts over if an input is materialized while ``pin`` works: the checks may be of other data.
 
         Args:
             context: The step's.
@@ -101,14 +95,22 @@ class GraphChecks:
         """
         parents, deadline = _parents(context), time.monotonic() + self._wait_seconds
         while True:
+            before = self._newest(context.instance, parents)
             found = pin()
             faults = self.not_holding(context.instance, parents, context.run_id)
+            if self._newest(context.instance, parents) != before:
+                continue
             if not faults:
                 return found
             is_pending = all(fault.status is CheckStatus.PENDING for fault in faults)
             if not is_pending or time.monotonic() > deadline:
                 raise dg.Failure(refusal(faults), allow_retries=False)
             time.sleep(_POLL_SECONDS)
+
+    def _newest(self, instance: dg.DagsterInstance, assets: Collection[dg.AssetKey]) -> list[int]:
+        """The id of the newest materialization of each asset."""
+        history = self.history(instance)
+        return [history.newest_materialization(asset) for asset in sorted(assets)]
 
 
 def refusal(faults: Collection[CheckState]) -> str:

@@ -160,6 +160,11 @@ class CheckHistory:
             if not any(r.covers(window) and r.at > failure.since for r in passed)
         }
         is_pending = any(self._runs.is_building(record.run_id, key.asset_key) for record in waiting)
+        for failure in self._cut_short(key, base):
+            if self._runs.is_in_progress(failure.run_id):
+                is_pending = True
+            else:
+                _keep_newest(still, failure)
         for made in self._untested(key.asset_key, base, results, waiting, tested):
             if until is not None and made.id > until:
                 continue
@@ -202,7 +207,7 @@ class CheckHistory:
         self, key: dg.AssetCheckKey, newest: AssetCheckExecutionRecord | None, made: Materialization | None
     ) -> CheckState:
         result = None if newest is None else Result.of(newest)
-        if result is not None and _is_all(result, made):
+        if result is not None and _is_all(result, made) and not any(self._cut_short(key, result)):
             return CheckState(key, result.status, result, was_built=made is not None)
         found = self.open_failures(key)
         failures = tuple(found.by_window.values())
@@ -217,6 +222,19 @@ class CheckHistory:
         else:
             status = CheckStatus.WARNED if found.settled.status is CheckStatus.WARNED else CheckStatus.PASSED
         return CheckState(key, status, found.settled, failures, made is not None)
+
+    def _cut_short(self, key: dg.AssetCheckKey, base: Result | None) -> Iterator[OpenFailure]:
+        """Windows that a killed or interrupted run may have written without a materialization.
+
+        Such a run need not have planned the check.
+        """
+        if base is None:
+            return
+        for run_id in self._runs.unsuccessful(base.planned_at):
+            for window, at in self._runs.cut_short(run_id, key.asset_key) if run_id != self._run_id else ():
+                results = self.results_since(key, at)
+                if not any(r.passed_its_window and r.covers(window) and r.at > at for r in results):
+                    yield OpenFailure(window, at, False, run_id)
 
     def _untested(
         self,

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 from dagster import DagsterEventType
+from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -17,7 +18,8 @@ from orchestration.declarations import Partition
 from orchestration.partitions import Window, day_window
 
 _STEP_ENDS = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE}
-_WANTED = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.STEP_START, *_STEP_ENDS}
+_ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+_RUNNING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def asset_window(partition: Partition | None, first: str | None, last: str | None = None) -> Window:
@@ -28,6 +30,13 @@ def asset_window(partition: Partition | None, first: str | None, last: str | Non
     return Window(start.start, end.end)
 
 
+def _is_interrupted(event: dg.DagsterEvent) -> bool:
+    return (
+        event.event_type == DagsterEventType.STEP_FAILURE
+        and event.step_failure_data.error_source == ErrorSource.INTERRUPT
+    )
+
+
 @dataclass
 class RunBuilds:
     """What the runs of an instance built; each run is read once."""
@@ -36,6 +45,8 @@ class RunBuilds:
     partitions: Mapping[dg.AssetKey, Partition]
     _in_progress: dict[str, bool] = field(default_factory=dict)
     _built: dict[str, Sequence[tuple[dg.AssetKey, Window, datetime]]] = field(default_factory=dict)
+    _cut_short: dict[str, Sequence[tuple[dg.AssetKey, Window, datetime]]] = field(default_factory=dict)
+    _unsuccessful: tuple[datetime, Sequence[dg.RunRecord]] | None = None
 
     def is_in_progress(self, run_id: str) -> bool:
         """Whether a run may still build something or evaluate a check."""
@@ -62,20 +73,42 @@ class RunBuilds:
         A window that a step was building when its process died may have been committed, so it counts.
         """
         if run_id not in self._built:
-            self._built[run_id] = list(self._read(run_id))
-        return [(window, at) for built, window, at in self._built[run_id] if built == asset]
+            self._built[run_id] = list(self._recorded(run_id))
+        found = [(window, at) for built, window, at in self._built[run_id] if built == asset]
+        return [*found, *self.cut_short(run_id, asset)]
 
-    def _read(self, run_id: str) -> Iterator[tuple[dg.AssetKey, Window, datetime]]:
+    def cut_short(self, run_id: str, asset: dg.AssetKey) -> list[tuple[Window, datetime]]:
+        """The windows of an asset whose step was killed or interrupted, and when that step began.
+
+        They may have been committed before their materialization was recorded.
+        """
+        if run_id not in self._cut_short:
+            self._cut_short[run_id] = list(self._unrecorded(run_id))
+        return [(window, at) for built, window, at in self._cut_short[run_id] if built == asset]
+
+    def unsuccessful(self, since: datetime) -> list[str]:
+        """Ids of runs that are in progress, or that failed or were canceled after an instant."""
+        if self._unsuccessful is None or since < self._unsuccessful[0]:
+            records = [
+                *self.instance.get_run_records(dg.RunsFilter(statuses=_RUNNING)),
+                *self.instance.get_run_records(dg.RunsFilter(statuses=_ENDED, updated_after=since)),
+            ]
+            self._unsuccessful = since, records
+        # A run may have ended between the two queries.
+        return list(
+            dict.fromkeys(
+                record.dagster_run.run_id
+                for record in self._unsuccessful[1]
+                if not record.dagster_run.is_finished or record.update_timestamp > since
+            )
+        )
+
+    def _recorded(self, run_id: str) -> Iterator[tuple[dg.AssetKey, Window, datetime]]:
         days: dict[dg.AssetKey, set[str | None]] = {}
         at: dict[dg.AssetKey, float] = {}
-        unfinished: dict[str, float] = {}
-        for entry in self.instance.all_logs(run_id, of_type=_WANTED):
+        for entry in self.instance.all_logs(run_id, of_type={DagsterEventType.ASSET_MATERIALIZATION}):
             event = entry.get_dagster_event()
-            if event.event_type == DagsterEventType.STEP_START:
-                unfinished[event.step_key or ""] = entry.timestamp
-            elif event.event_type in _STEP_ENDS:
-                unfinished.pop(event.step_key or "", None)
-            elif event.asset_key is not None:
+            if event.asset_key is not None:
                 days.setdefault(event.asset_key, set()).add(event.partition)
                 at[event.asset_key] = max(entry.timestamp, at.get(event.asset_key, 0.0))
         for asset, found in days.items():
@@ -83,13 +116,18 @@ class RunBuilds:
             whole = None in found or not keys
             window = WHOLE_TABLE if whole else asset_window(self.partitions.get(asset), keys[0], keys[-1])
             yield asset, window, datetime.fromtimestamp(at[asset], UTC)
-        for step, asset in self._assets(run_id, unfinished):
-            if asset not in days:
-                yield (
-                    asset,
-                    self._planned_window(run_id, asset),
-                    datetime.fromtimestamp(unfinished[step], UTC),
-                )
+
+    def _unrecorded(self, run_id: str) -> Iterator[tuple[dg.AssetKey, Window, datetime]]:
+        begun: dict[str, float] = {}
+        for entry in self.instance.all_logs(run_id, of_type={DagsterEventType.STEP_START, *_STEP_ENDS}):
+            event = entry.get_dagster_event()
+            key = event.step_key or ""
+            if event.event_type == DagsterEventType.STEP_START:
+                begun[key] = entry.timestamp
+            elif not _is_interrupted(event):
+                begun.pop(key, None)
+        for step, asset in self._assets(run_id, begun):
+            yield asset, self._planned_window(run_id, asset), datetime.fromtimestamp(begun[step], UTC)
 
     def _assets(self, run_id: str, steps: Collection[str]) -> Iterator[tuple[str, dg.AssetKey]]:
         """The assets that steps were meant to build, each with its step."""

@@ -15,6 +15,7 @@ from pydantic import PrivateAttr
 from orchestration.lakehouse import guards
 from orchestration.lakehouse.attachment import Attachment
 from orchestration.lakehouse.inlined import flush_inlined_rows
+from orchestration.lakehouse.tables import current_snapshot
 from orchestration.settings import Settings
 
 T = TypeVar("T")
@@ -192,6 +193,11 @@ class LakehouseResource(DuckDBResource):
         """
         with closing(self.open(read_only=True, snapshot=snapshot)) as con:
             yield con
+
+    def newest_snapshot(self) -> int:
+        """Id of the newest committed snapshot."""
+        with self.reader() as con:
+            return current_snapshot(con)
 
     def write(
         self,

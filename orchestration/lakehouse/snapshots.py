@@ -32,8 +32,11 @@ class TableHistory:
 def table_histories(
     con: duckdb.DuckDBPyConnection, until: int | None = None
 ) -> Mapping[tuple[str, str], TableHistory]:
-    """The history of every table that is in the lakehouse now, by schema and name, up to a snapshot."""
-    upto = "" if until is None else f"where snapshot_id <= {until}"
+    """The history of every table in the lakehouse, by schema and name: as it is now, or as of a snapshot."""
+    upto, at = "", "t.end_snapshot is null"
+    if until is not None:
+        upto = f"where snapshot_id <= {until}"
+        at = f"t.begin_snapshot <= {until} and (t.end_snapshot is null or t.end_snapshot > {until})"
     rows = con.execute(f"""
         with snapshots as (select * from ducklake_snapshots('{LAKE}') {upto}),
         told as (
@@ -44,7 +47,7 @@ def table_histories(
             select s.schema_name, t.table_name, t.table_uuid::varchar as uuid, t.begin_snapshot,
                 [t.table_id::varchar, s.schema_name || '.' || t.table_name] as names
             from {_CATALOG}.ducklake_table t join {_CATALOG}.ducklake_schema s using (schema_id)
-            where t.end_snapshot is null
+            where {at}
         )
         select schema_name, table_name, any_value(uuid),
             greatest(max(told.snapshot_id), (select min(snapshot_id) from snapshots)),

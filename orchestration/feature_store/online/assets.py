@@ -19,7 +19,7 @@ from orchestration.feature_store.online.encoding import Layout, UnsupportedTypeE
 from orchestration.feature_store.online.keys import EntityKeys
 from orchestration.feature_store.online.opening import open_online_store, store_kind
 from orchestration.feature_store.views import Catalog, View, build_catalog
-from orchestration.lakehouse import LakehouseResource, current_snapshot
+from orchestration.lakehouse import LakehouseResource
 from orchestration.settings import Clock, Settings
 
 GROUP = "serving"
@@ -140,7 +140,7 @@ def _asset(
 
         now = config.instant(clock)
         full = config.rebuild or config.as_of is not None
-        newest = checks.pinned(context, lambda: _newest_snapshot(lakehouse))
+        newest = checks.pinned(context, lakehouse.newest_snapshot)
         snapshot = newest if config.snapshot is None else config.snapshot
         with closing(open_online_store(settings)) as store:
             done = materialize(lakehouse, store, view, now, full=full, snapshot=snapshot)
@@ -172,11 +172,6 @@ def _asset(
         )
 
     return online_values
-
-
-def _newest_snapshot(lakehouse: LakehouseResource) -> int:
-    with lakehouse.reader() as con:
-        return current_snapshot(con)
 
 
 def _due(at: datetime | None) -> dict[str, dg.MetadataValue]:

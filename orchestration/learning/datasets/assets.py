@@ -73,7 +73,7 @@ def build_dataset_asset(
     ) -> dg.MaterializeResult[None]:
         from orchestration.learning.datasets.building import Told, build  # noqa: PLC0415 - imports Arrow
 
-        checks.require_publishable(context)
+        snapshot = checks.pinned(context, lakehouse.newest_snapshot)
         recipe = read_recipe(declarations, manifest, table)
         specs = checks.specs(training_set)
         results = checks.history(context.instance).last_results(spec.key for spec in specs)
@@ -87,7 +87,7 @@ def build_dataset_asset(
             ),
             compiled=compile_models,
         )
-        done = build(store, lakehouse, recipe, told, settings)
+        done = build(store, lakehouse, recipe, told, settings, snapshot)
         made = done.manifest
         context.log.info(f"{made.reference}: {done.how}, {made.rows} rows")
         lake = made.built.lake

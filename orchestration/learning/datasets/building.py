@@ -104,18 +104,23 @@ class Built:
 
 
 def build(
-    store: DatasetStore, lakehouse: LakehouseResource, recipe: Recipe, told: Told, settings: Settings
+    store: DatasetStore,
+    lakehouse: LakehouseResource,
+    recipe: Recipe,
+    told: Told,
+    settings: Settings,
+    snapshot: int | None = None,
 ) -> Built:
-    """Make the version of a training set as it is, or find that there is one.
+    """Make the version of a training set as it is in a snapshot, the newest if left out, or find it.
 
     A build that finds its version is recorded in the log of builds all the same. A version whose files
-    are missing or of another size is written anew.
+    are missing or of another size is written again.
 
     Raises:
         DatasetError: The training set has no row, no total order, or a type that Parquet cannot hold.
     """
-    with store.writing(recipe.name), lakehouse.reader() as con:
-        history = table_histories(con).get((recipe.table.schema, recipe.table.name))
+    with store.writing(recipe.name), lakehouse.reader(snapshot=snapshot) as con:
+        history = table_histories(con, until=snapshot).get((recipe.table.schema, recipe.table.name))
         if history is None:
             raise DatasetError(f"{recipe.name}: found no table in the lakehouse, expected the training set")
         columns = describe_table(con, recipe.table.schema, recipe.table.name)

@@ -127,7 +127,7 @@ def _predictions(
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         from orchestration.learning.predictions.scoring import Day, predict_days  # noqa: PLC0415
 
-        ground.checks.require_publishable(context)
+        snapshot = ground.checks.pinned(context, lakehouse.newest_snapshot)
         window = run_window(context)
         assert window is not None, "a partitioned asset runs on partitions"
         first, days = window.start.astimezone(partition.tz).date(), list[Day]()
@@ -135,7 +135,7 @@ def _predictions(
             days.append(Day(first + timedelta(len(days)), found))
         done = predict_days(
             spec, ground.registry(lakehouse), catalog, lakehouse, days, ground.clock.now(), context.run_id,
-            context.log.info, newest_day(partition, ground.clock),
+            context.log.info, newest_day(partition, ground.clock), snapshot,
         )  # fmt: skip
         versions = ", ".join(f"{version} {rows:,}" for version, rows in done.versions.items())
         missing = len(done.without_champion)

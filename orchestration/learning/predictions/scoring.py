@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from orchestration.feature_store.offline import get_historical_features
 from orchestration.feature_store.views import Catalog
-from orchestration.lakehouse import LakehouseResource, current_snapshot
+from orchestration.lakehouse import LakehouseResource
 from orchestration.lakehouse.tables import relation
 from orchestration.learning.contest import learnt_until
 from orchestration.learning.encoding import InfiniteValueError
@@ -111,6 +111,7 @@ def predict_days(
     run_id: str,
     log: Callable[[str], None],
     newest: date | None = None,
+    snapshot: int | None = None,
 ) -> Batch:
     """Predict the spine's rows of some days and make the table say so.
 
@@ -127,13 +128,13 @@ def predict_days(
         run_id: Of the run that predicts.
         log: Takes progress.
         newest: The newest day that has ended.
+        snapshot: The snapshot of spine and features; the newest if left out.
 
     Raises:
         CorruptArtifactError: A champion's files are not what was registered; nothing of its days is written.
         PredictionError: The spine has a row twice, or the features have no longer what a champion reads.
     """
-    with lakehouse.reader() as con:
-        done = Batch(current_snapshot(con))
+    done = Batch(lakehouse.newest_snapshot() if snapshot is None else snapshot)
     read = partial(feature_rows, spec, catalog, lakehouse, done.snapshot)
     served = champions(spec, registry, days, now, newest)
     done.without_champion = [day.day for day, event in zip(days, served, strict=True) if event is None]

@@ -69,7 +69,7 @@ def published(instance, definitions, wait_seconds=0.0):
 
     @dg.asset(deps=[KEY])
     def version(context: dg.AssetExecutionContext):
-        checks.require_publishable(context)
+        checks.pinned(context, lambda: None)
 
     try:
         dg.materialize([version], instance=instance)

@@ -141,3 +141,23 @@ def test_rows_that_come_due_are_not_served_when_their_check_failed(scenario: Sce
     scenario.driver.sensor_tick("online_rows_due")
     scenario.judge()
     scenario.repair(["2024-01-09"])
+
+
+@pytest.mark.parametrize("what", ["kill_before", "kill_after"])
+def test_rows_of_a_killed_run_without_checks_are_not_served(scenario: Scenario, what: str) -> None:
+    days = ("2024-01-08", "2024-01-09")
+    scenario.move_clock(22)
+    scenario.deliver("2024-01-09", BAD_FEATURES)
+    assert scenario.driver.run([*RAW, *STAGED], days)
+    fault = Fault(what, DagsterEventType.ASSET_MATERIALIZATION, "dbt_features")
+    assert scenario.driver.run(FEATURES, days, checks=False, fault=fault) is None
+    scenario.driver.mark_dead_runs()
+    assert scenario.ledger.faults("features/pump_pressure")
+    assert not scenario.driver.run(ONLINE, None)
+    scenario.judge()
+    # Checks of another day do not vouch for them.
+    scenario.driver.run_checks(FEATURES, ("2024-01-08", "2024-01-08"))
+    assert not scenario.driver.run(ONLINE, None)
+    scenario.driver.sensor_tick("online_rows_due")
+    scenario.judge()
+    scenario.repair(["2024-01-08", "2024-01-09"])

@@ -1,12 +1,18 @@
 """No dataset version, champion or prediction comes from data whose blocking checks do not hold."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
+import dagster as dg
 import pytest
 from dagster import DagsterEventType
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule, run_state_machine_as_test
 
+from orchestration.asset_specs import POOL
+from orchestration.dagster_ext import GraphChecks
+from orchestration.lakehouse import last_change
+from orchestration.learning.datasets import DatasetStore
 from tests.integration.publishing.driver import Driver, Fault
 from tests.integration.publishing.machine import PlatformMachine
 from tests.integration.publishing.models import LEARN, ModelScenario
@@ -125,6 +131,28 @@ class Learning(PlatformMachine):
         self.driver.automation_tick(fault, [*STAGED, *FEATURES, *TRAINING, *DATASET, *PREDICTIONS])
 
 
+@contextmanager
+def built_after_the_gate(driver: Driver, action: Callable[[], object]) -> Iterator[list[int]]:
+    """Execute a run between a step's gate and what the step reads; gives the newest snapshot at the gate."""
+    pinned, at_the_gate = GraphChecks.pinned, list[int]()
+
+    def pinned_then_built(
+        self: GraphChecks, context: dg.AssetExecutionContext, pin: Callable[[], object]
+    ) -> object:
+        found = pinned(self, context, pin)
+        if not at_the_gate:
+            at_the_gate.append(driver.lakehouse.newest_snapshot())
+            # With PostgreSQL as the catalog there are several slots.
+            driver.instance.event_log_storage.set_concurrency_slots(POOL, 2)
+            action()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(GraphChecks, "pinned", pinned_then_built)
+        yield at_the_gate
+    driver.instance.event_log_storage.set_concurrency_slots(POOL, 1)
+
+
 @pytest.fixture
 def scenario(publishing_driver: Driver) -> Iterator[ModelScenario]:
     """The platform as the template has it."""
@@ -144,3 +172,43 @@ def test_a_run_killed_before_the_skew_check_closes_no_gate(scenario: ModelScenar
     fault = Fault("kill_after", DagsterEventType.STEP_START, "monitoring__low_pressure_skew")
     assert scenario.driver.run([*MODEL, *SKEW], None, config=FORCED, fault=fault) is None
     scenario.repair(["2024-01-08"])
+
+
+def test_what_is_built_after_the_gate_is_in_no_dataset_version(scenario: ModelScenario) -> None:
+    day = ("2024-01-09", "2024-01-09")
+    scenario.move_clock(22)
+    scenario.deliver(day[0], GOOD)
+    assert scenario.driver.run([*RAW, *STAGED, *FEATURES], day)
+
+    def build() -> None:
+        scenario.driver.run(TRAINING, day)
+
+    with built_after_the_gate(scenario.driver, build) as at_the_gate:
+        assert scenario.driver.run(DATASET, None)
+    with scenario.driver.lakehouse.reader() as con:
+        assert last_change(con, "training", "low_pressure_training_set") > at_the_gate[0]
+    store = DatasetStore(scenario.driver.works.settings.datasets_dir)
+    made = store.builds("low_pressure_training_set")[-1]
+    assert made.built.lake.snapshot <= at_the_gate[0]
+
+
+def test_what_is_built_after_the_gate_is_not_predicted_from(scenario: ModelScenario) -> None:
+    day = ("2024-01-09", "2024-01-09")
+    scenario.move_clock(22)
+    scenario.deliver(day[0], GOOD)
+    assert scenario.driver.run([*RAW, *STAGED, *FEATURES, *TRAINING], day)
+
+    def build() -> None:
+        scenario.deliver(day[0], BAD_FEATURES)
+        scenario.driver.run([*RAW, *STAGED, *FEATURES], day)
+
+    with built_after_the_gate(scenario.driver, build) as at_the_gate:
+        assert scenario.driver.run(PREDICTIONS, day)
+    with scenario.driver.lakehouse.reader() as con:
+        assert last_change(con, "features", "pump_pressure") > at_the_gate[0]
+    ((rows, newest),) = scenario.driver.rows(
+        "select count(*), max(snapshot_id) from predictions.low_pressure "
+        "where reading_at >= timestamptz '2024-01-09 00:00:00+00'"
+    )
+    assert rows
+    assert newest <= at_the_gate[0]

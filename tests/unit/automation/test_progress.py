@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 from rich.console import Console
 
+from orchestration.graph_run import _skipped
 from orchestration.instance import open_instance
 from orchestration.progress import Progress
 from orchestration.settings import Settings
@@ -30,8 +31,10 @@ def stage() -> None:
     raise ValueError("bad [cast] of column x")
 
 
-def _check(passed: bool, severity: dg.AssetCheckSeverity, *, blocking: bool) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=["raw", "t"], name="complete", blocking=blocking)
+def _check(
+    passed: bool, severity: dg.AssetCheckSeverity, *, blocking: bool, name: str = "complete"
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=["raw", "t"], name=name, blocking=blocking)
     def complete() -> dg.AssetCheckResult:
         return dg.AssetCheckResult(
             passed=passed, severity=severity, description="Missing values of x: 3; expected none.",
@@ -135,6 +138,21 @@ def test_a_failed_check_says_what_it_measured_and_where_to_look() -> None:
     assert "look at: raw/t > Checks > complete" in text
     assert progress.blocked == ["raw/t: complete"]
     assert "staged__t" not in text
+
+
+def test_checks_that_were_skipped_are_listed() -> None:
+    @dg.asset_check(asset=["raw", "t"], name="complete")
+    def complete() -> dg.AssetCheckResult:
+        raise RuntimeError("out of memory")
+
+    @dg.asset_check(asset=["staged", "t"], name="of_what_was_not_built")
+    def other() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=True)
+
+    checks = (complete, other, _check(True, dg.AssetCheckSeverity.ERROR, blocking=True, name="unique"))
+    progress, _ = _follow(*checks)
+    graph = dg.Definitions(assets=[land, stage], asset_checks=checks).get_repository_def().asset_graph
+    assert list(_skipped(graph, progress)) == ["not evaluated: 1 check of raw/t: complete"]
 
 
 def test_the_summary_counts_by_layer(warned: tuple[Progress, str]) -> None:

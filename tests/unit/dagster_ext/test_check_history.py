@@ -3,10 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.errors import DagsterExecutionInterruptedError
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -134,8 +136,8 @@ def test_the_usual_case_reads_no_history(it: Recorded, monkeypatch: pytest.Monke
     assert calls == []
 
 
-def build_and_die(settings: Settings, asset_dies: bool) -> None:
-    """A run that is killed while a step builds the asset, or before that step."""
+def build_and_die(settings: Settings, asset_dies: bool, is_checked: bool) -> None:
+    """A run, with the check or without, that is killed while a step builds the asset, or before that step."""
 
     @dg.asset
     def before() -> None:
@@ -151,18 +153,19 @@ def build_and_die(settings: Settings, asset_dies: bool) -> None:
         return dg.AssetCheckResult(passed=True)
 
     with open_instance(settings) as instance:
-        dg.materialize([before, table, check], instance=instance)
+        dg.materialize([before, table, *([check] if is_checked else [])], instance=instance)
 
 
+@pytest.mark.parametrize("is_checked", [True, False])
 @pytest.mark.parametrize(("asset_dies", "expected"), [(False, "passed"), (True, "not evaluated")])
 def test_what_a_killed_step_was_building_may_have_been_written(
-    tmp_path: Path, asset_dies: bool, expected: str
+    tmp_path: Path, asset_dies: bool, expected: str, is_checked: bool
 ) -> None:
     settings = Settings(data_dir=tmp_path)
     with open_instance(settings) as instance:
         it = Recorded(instance)
         it.run().plan().build().check(True).end()
-        process = CONTEXT.Process(target=build_and_die, args=(settings, asset_dies))
+        process = CONTEXT.Process(target=build_and_die, args=(settings, asset_dies, is_checked))
         process.start()
         process.join(120)
         assert process.exitcode == -signal.SIGKILL
@@ -172,6 +175,42 @@ def test_what_a_killed_step_was_building_may_have_been_written(
         assert it.status == expected
         it.run().plan().build().check(True).end()
         assert it.status == "passed"
+
+
+def run_and_interrupt(instance: dg.DagsterInstance, *, after_first_event: bool) -> None:
+    """A run over three days, without the check, that is interrupted while it writes them."""
+
+    @dg.asset(
+        key=ASSET,
+        partitions_def=dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-02-01"),
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def table(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        if after_first_event:
+            context.log_event(dg.AssetMaterialization(ASSET, partition="2024-01-02"))
+        raise DagsterExecutionInterruptedError
+        yield dg.MaterializeResult()
+
+    tags = {
+        "dagster/asset_partition_range_start": "2024-01-02",
+        "dagster/asset_partition_range_end": "2024-01-04",
+    }
+    with suppress(DagsterExecutionInterruptedError):
+        dg.materialize([table], instance=instance, tags=tags, raise_on_error=False)
+
+
+@pytest.mark.parametrize("after_first_event", [False, True])
+def test_what_an_interrupted_step_was_building_counts_for_its_whole_range(
+    it: Recorded, after_first_event: bool
+) -> None:
+    it.run().plan().build(1, 2, 3, 4).check(True, window(1, 4)).end()
+    run_and_interrupt(it.instance, after_first_event=after_first_event)
+    assert it.status == "not evaluated"
+    it.run().plan().check(True, window(4)).end()  # elsewhere
+    it.run().plan().check(True, window(1)).end()  # a part of it
+    assert it.status == "not evaluated"
+    it.run().plan().check(True, window(1, 3)).end()
+    assert it.status == "passed"
 
 
 STEPS = st.lists(
