@@ -5,6 +5,7 @@ must (``run_command``).
 """
 
 import importlib
+import re
 import sys
 import threading
 import time
@@ -65,6 +66,11 @@ def _selected(
     keys = set(job.asset_layer.executable_asset_keys)
     if select is None:
         return keys
+    groups = {spec.group_name for spec in repository.asset_graph.asset_nodes}
+    for name in re.findall(r"\bgroup:\"?([\w/-]+)", select):
+        if name not in groups:
+            known = ", ".join(sorted(filter(None, groups)))
+            raise UsageFault(f"--select {select}: found group {name}, expected one of {known}")
     selection = dg.AssetSelection.from_string(select).required_multi_asset_neighbors()
     found = keys & selection.resolve(repository.asset_graph)
     if not found:

@@ -22,10 +22,8 @@ from orchestration.settings import Clock
 from orchestration.sql import identifier, literal
 
 CHECK_NAME = "freshness"
-DAILY_LIMITS = (timedelta(days=2), timedelta(days=7))
-"""Windows of the policy, warn and fail, for partitioned assets that declare no freshness."""
-REFERENCE_LIMITS = (timedelta(days=8), timedelta(days=35))
-"""The same for assets without partitions."""
+UPKEEP_LIMITS = (timedelta(days=8), timedelta(days=35))
+"""Windows of the policy, warn and fail, for the platform's own upkeep, which runs weekly."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +152,7 @@ def with_policy(
     clock: Clock,
     ages: Mapping[dg.AssetKey, timedelta | None] | None = None,
 ) -> dg.AssetSpec:
-    """The spec with a freshness policy; one that follows no table gets that of its partitions.
+    """The spec with the freshness policy that its table declares, or that its age gives; else with none.
 
     On a replay clock it gets none, as Dagster measures policies on the wall clock. Upkeep follows the wall
     clock whatever the platform's clock is: files age in any case.
@@ -175,6 +173,8 @@ def with_policy(
         if age is None:
             return spec
         policy = freshness_policy(age, 2 * age)
+    elif spec.key.path[0] == OPERATIONS:
+        policy = freshness_policy(*UPKEEP_LIMITS)
     else:
-        policy = freshness_policy(*(REFERENCE_LIMITS if spec.partitions_def is None else DAILY_LIMITS))
+        return spec
     return spec.replace_attributes(freshness_policy=policy)

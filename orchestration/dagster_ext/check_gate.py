@@ -76,7 +76,8 @@ class GraphChecks:
             context.log.warning(f"{text}\nBuilt on them because ignore_failed_checks is set.")
             return
         raise dg.Failure(
-            f"{text}\nFix the data and rerun the checks, or set ignore_failed_checks in the run config.",
+            f"{text}\nFix the data and rerun the checks, or set ignore_failed_checks in the run config "
+            "(the UI's Launchpad).",
             allow_retries=False,
         )
 

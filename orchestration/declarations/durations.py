@@ -20,7 +20,7 @@ def parse_duration(value: object) -> timedelta:
         return value
     match = _DURATION.match(value) if isinstance(value, str) else None
     if match is None:
-        raise ValueError("expected a whole number and a unit, such as '6 hours'")
+        raise ValueError("expected a whole number and a unit from seconds to weeks, such as '6 hours'")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 

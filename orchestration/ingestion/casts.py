@@ -193,7 +193,7 @@ def _timestamptz(cell: str, zone: Zone) -> Cast:
         quick = f"{quick} or {cell} like '____-__-__ __:__:__'"
         zoned, otherwise = f"{zoned}|{plain}", ""
     elif zone.name is None:
-        otherwise, words = "", "timestamptz with an offset (or a declared timezone)"
+        otherwise, words = "", "a valid timestamptz with an offset (or a declared timezone)"
     else:
         instant = local_instant(f"try_cast({cell} as timestamp)", zone.name)
         otherwise, words = (

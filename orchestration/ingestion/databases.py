@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from orchestration.declarations import Table, canonical, type_tree
+from orchestration.ingestion.casts import CELL
 from orchestration.ingestion.contract import check_columns, zone
 from orchestration.ingestion.event_time import EventTime
 from orchestration.ingestion.faults import IngestFault, StorageError, shown, to_ingestion_error
@@ -26,8 +27,14 @@ from orchestration.partitions import Window
 from orchestration.sql import identifier, literal
 
 _INSTANTS = {"timestamptz", "timestamp with time zone", "timestamp", "date", "timestamp_s", "timestamp_ms"}
+_ENDLESS = _INSTANTS | {"timestamp_ns", "float", "double"}
+"""Types that have infinite values."""
 _REAL = "r"
 """The suffix that marks the text of a SQLite REAL."""
+_HEX = "t"
+"""The prefix that marks the bytes of a SQLite text, in hexadecimal."""
+NOT_UTF8 = "\U0010ffff not UTF-8: "
+"""What precedes the bytes of a text that is not UTF-8: a character that no text has and no cast takes."""
 _NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double"}
 
 
@@ -35,7 +42,8 @@ _NUMBERS = {"tinyint", "smallint", "integer", "bigint", "hugeint", "float", "dou
 class Wanted:
     """Which rows of a table are read: of ``windows`` (None: all), and from ``cursor_from`` on.
 
-    Rows whose event time or cursor is null or unreadable are always read: they must not vanish.
+    Rows whose event time or cursor is null or unreadable, or whose cursor is NaN or infinite, are always
+    read: they must not vanish.
     """
 
     window: Window | None
@@ -78,6 +86,9 @@ class SourceTable:
         self.label = f"{place.label}#{self._name}"
         described = con.execute(f"describe select * from src.{_qualified(self._name)}").fetchall()
         self.types: Mapping[str, str] = {row[0]: row[1] for row in described}
+        self._is_utf8 = not self.is_postgres and con.execute(
+            "select * from sqlite_query('src', 'select hex(cast(''a'' as blob))')"
+        ).fetchall() == [("61",)]
 
     @property
     def is_postgres(self) -> bool:
@@ -91,8 +102,13 @@ class SourceTable:
             exact = f"printf('%!.17g', {name})"
             if declared == "float":
                 exact += f" || '{_REAL}'"
-            binary = f" when typeof({name}) = 'blob' then hex({name})" if declared == "blob" else ""
-            return f"case when typeof({name}) = 'real' then {exact}{binary} else cast({name} as text) end"
+            binary = f" when 'blob' then hex({name})" if declared == "blob" else ""
+            # The scanner cuts text at a byte that is not UTF-8.
+            text = f"'{_HEX}' || hex(cast({name} as blob))" if self._is_utf8 else f"cast({name} as text)"
+            return (
+                f"case typeof({name}) when 'null' then null when 'integer' then cast({name} as text) "
+                f"when 'real' then {exact}{binary} else {text} end"
+            )
         family = _family(self.types[column])
         if self._is_binary_number(column):
             return name
@@ -120,13 +136,18 @@ class SourceTable:
         name, declared = identifier(column), self._declared(column)
         if self.is_postgres and self._is_binary_number(column):
             return f"{_exact_text(name)} as {name}"
+        text = name
         if not self.is_postgres and declared == "float":
             number = f"try_cast(rtrim({name}, '{_REAL}') as double)"
-            return f"if(suffix({name}, '{_REAL}'), coalesce({_exact_text(number)}, {name}), {name}) as {name}"
-        if declared == "blob" and (not self.is_postgres or _family(self.types[column]) == "blob"):
+            text = f"if(suffix({name}, '{_REAL}'), coalesce({_exact_text(number)}, {name}), {name})"
+        elif declared == "blob" and (not self.is_postgres or _family(self.types[column]) == "blob"):
             is_hex = f"regexp_full_match({name}, '([0-9A-Fa-f]{{2}})*')"
-            return f"if({is_hex}, regexp_replace({name}, '(..)', '\\\\x\\1', 'g'), {name}) as {name}"
-        return name
+            text = f"if({is_hex}, regexp_replace({name}, '(..)', '\\\\x\\1', 'g'), {name})"
+        if not self.is_postgres and self._is_utf8:
+            digits = f"substr({name}, {len(_HEX) + 1})"
+            decoded = f"coalesce(try(decode(unhex({digits}))), '{NOT_UTF8}' || {digits})"
+            text = f"if(prefix({name}, '{_HEX}'), {decoded}, {text})"
+        return f"{text} as {name}"
 
     def _comparable(self, column: str, declared: str, key: str) -> None:
         found, expected = _family(self.types[column]), _family(declared)
@@ -149,7 +170,9 @@ class SourceTable:
             if self._declared(ingest.cursor) == "timestamptz":
                 start = self._postgres_bound(ingest.cursor, wanted.cursor_from)
             collate = ' collate "C"' if _family(self.types[ingest.cursor]) == "varchar" else ""
-            conditions.append(f"({name} is null or {name}{collate} >= {start})")
+            # NaN and infinity are the greatest values there.
+            lowest = f" or {name} = '-infinity'" if canonical(self.types[ingest.cursor]) in _ENDLESS else ""
+            conditions.append(f"({name} is null or {name}{collate} >= {start}{lowest})")
         return " and ".join(conditions) or "true"
 
     def _postgres_bound(self, column: str, instant: object) -> str:
@@ -184,11 +207,9 @@ class SourceTable:
             read = replace(event, column=f"({value})")
             conditions.append(f"({read.is_outside} or {read.within(wanted.window)})")
         if wanted.cursor_from is not None and ingest.cursor is not None:
-            column = self._table.column(ingest.cursor)
-            data_type = column.data_type if column else "varchar"
-            value = from_text(ingest.cursor, data_type, zone(self._table, ingest.cursor)).value
-            start = f"cast({literal(wanted.cursor_from)} as {data_type})"
-            conditions.append(f"({value} is null or {value} >= {start})")
+            declared = self._declared(ingest.cursor)
+            value = from_text(ingest.cursor, declared, zone(self._table, ingest.cursor)).value
+            conditions.append(after_cursor(self._table, value, wanted.cursor_from))
         return " and ".join(conditions) or "true"
 
     def select(self, columns: Sequence[str], wanted: Wanted) -> str:
@@ -201,7 +222,23 @@ class SourceTable:
         key = [c for c in self._table.ingest.primary_key if c in columns]
         order = ", ".join(identifier(c) for c in [*key, *(c for c in columns if c not in key)])
         texts = ", ".join(map(self._local_text, columns))
-        return f"select {texts} from {function}('src', {literal(remote)}) where {local} order by {order}"
+        source = f"select {texts} from {function}('src', {literal(remote)})"
+        return f"select * from ({source}) where {local} order by {order}"
+
+
+def finite_cursor(table: Table, value: str) -> str | None:
+    """A condition: a value of the cursor is neither NaN nor infinite; None if its type has no such value."""
+    column = table.column(table.ingest.cursor or "")
+    kind = "varchar" if column is None else canonical(column.data_type)
+    return f"isfinite({value})" if kind in _ENDLESS else None
+
+
+def after_cursor(table: Table, value: str, start: str) -> str:
+    """A condition on a value of the cursor: rows that are read from ``start`` on."""
+    column = table.column(table.ingest.cursor or "")
+    kind = "varchar" if column is None else canonical(column.data_type)
+    endless = "" if (is_finite := finite_cursor(table, value)) is None else f" or not {is_finite}"
+    return f"({value} is null or {value} >= cast({literal(start)} as {kind}){endless})"
 
 
 def _exact_text(number: str) -> str:
@@ -280,4 +317,10 @@ def read_copy(table: Table, copied: Copied) -> Reading:
     """The rows of a copied table."""
     new = copied.columns[len(table.columns) :]
     file = f"read_parquet({literal(str(copied.path))}, hive_partitioning=false"
-    return typed_reading(table, new, None, {}, copied.label, file, copied.rows)
+    reading = typed_reading(table, new, None, {}, copied.label, file, copied.rows)
+    marker = f"coalesce(starts_with({CELL}, {literal(NOT_UTF8)}), false)"
+    casts = {
+        name: replace(cast, is_bad=marker, declared="text in UTF-8") if cast.is_sure else cast
+        for name, cast in reading.casts.items()
+    }
+    return replace(reading, casts=casts)

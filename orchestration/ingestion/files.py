@@ -22,7 +22,7 @@ from orchestration.ingestion.faults import IngestFault, faults_of, faults_of_lak
 from orchestration.ingestion.landing import Landed, Terms, Untidy, land
 from orchestration.ingestion.landing_log import Landing, LandingLog, covers
 from orchestration.ingestion.quarantine import SCHEMA
-from orchestration.ingestion.raw_table import RawTable, Stamp
+from orchestration.ingestion.raw_table import RawTable, Stamp, StoredTypeFault
 from orchestration.ingestion.readers import Parts, read_csv, read_jsonl, read_parquet
 from orchestration.ingestion.reading import Reading
 from orchestration.ingestion.uris import Item, Place, folder_pattern, has_suffix, local_items, path_parts
@@ -158,11 +158,12 @@ class RefusedFilesFault(IngestFault):
         self.outcome = outcome
         others = len(outcome.landings) + len(outcome.unchanged)
         lines = "".join(f"\n  {fault}" for fault in refused[:20])
-        more = f"\n  and {len(refused) - 20:,} more (see lake.ops.landings)" if len(refused) > 20 else ""
+        more = f"\n  and {len(refused) - 20:,} more" if len(refused) > 20 else ""
+        files = "file" if len(refused) == 1 else "files"
         metadata = refused[0].metadata | {"refused_files": len(refused), "other_files": others}
         super().__init__(
-            source, f"{len(refused):,} refused files, {others:,} others have landed:{lines}{more}\n",
-            "each file to be readable as declared", metadata,
+            source, f"{len(refused):,} refused {files} (see ops.landings), {others:,} others that are in the "
+            f"lakehouse:{lines}{more}\n", "each file to be readable as declared", metadata,
         )  # fmt: skip
 
 
@@ -262,14 +263,17 @@ class FileRun:
         now = log.next_landing_at(datetime.now(UTC))
         outcome.gone = sorted(log.files() - self._labels) if self._place.is_many else []
         for index, delivery in enumerate(deliveries):
-            known = log.known(delivery.label, delivery.sha256, run.window)
+            known = log.known(
+                delivery.label, delivery.sha256, run.window, is_only_file=not self._place.is_many
+            )
             if known is not None and known.is_covered:
                 outcome.unchanged.append((delivery.label, delivery.sha256))
                 continue
             terms = Terms(
                 scope=f"_source_uri = {literal(delivery.label)}" if self._place.is_many else "true",
                 is_careful=delivery.label in self._careful,
-                is_verified=known is not None and not known.is_reread and not known.quarantined,
+                # The rows of an empty file are counted each time: it may have had some since.
+                is_verified=known is not None and not known.quarantined and known.file_rows > 0,
                 needs_span=self._place.is_many and run.window is not None,
                 is_one_of_many=self._place.is_many,
             )
@@ -281,6 +285,8 @@ class FileRun:
                 result = self._land(con, delivery, stamp, terms)
             except Untidy:
                 self._careful.add(delivery.label)
+                raise
+            except StoredTypeFault:
                 raise
             except IngestFault as fault:
                 raise _Refusal(index, fault) from fault

@@ -5,20 +5,23 @@ SQL of one table.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import duckdb
 
 from orchestration.declarations import Table
-from orchestration.ingestion.event_time import EventTime
+from orchestration.ingestion.event_time import EventTime, declared_span
 from orchestration.ingestion.faults import IngestFault
 from orchestration.ingestion.quarantine import Faulty, Quarantine, bad_row, check_share, collect
 from orchestration.ingestion.raw_table import Change, RawTable, Stamp
 from orchestration.ingestion.reading import Reading
-from orchestration.partitions import Window, day_window
-from orchestration.sql import identifier
+from orchestration.partitions import Window
+from orchestration.sql import identifier, literal
+
+_WIDE = 100
+"""The most columns of a delivery for which every optimizer pays."""
 
 
 class Untidy(Exception):
@@ -67,9 +70,8 @@ def holds_all(table: Table, window: Window | None) -> bool:
     part = table.ingest.partition
     if window is None or part is None:
         return True
-    if window.start > day_window(part, part.start).start:
-        return False
-    return part.end is None or window.end >= day_window(part, part.end).start
+    declared = declared_span(part)
+    return window.start <= declared.start and window.end >= declared.end
 
 
 def land(
@@ -112,10 +114,16 @@ class _Attempt:
         """Take the cheapest way that is safe."""
         self._raw.prepare(self._reading.new_columns)
         self._quarantine.prepare()
+        with _quickly_planned(self._con, self._reading):
+            return self._land()
+
+    def _land(self) -> Landed:
         terms = self._terms
         if terms.is_verified and not terms.is_careful:
             rows = f"select * from ({self._reading.rows()}) where not _gw_skip and {self._in_window}"
-            return Landed(self._write(rows), None)
+            change = self._write(rows)
+            self._quarantine.put(self._stamp, None, 0, self._quarantine_scope())
+            return Landed(change, None)
         if terms.holds_only_window or holds_all(self._table, self._window):
             return self._land_whole()
         return self._land_part()
@@ -136,10 +144,12 @@ class _Attempt:
         reading, had_rows, faulty = self._reading, self._raw.has_rows(self._terms.scope), None
         if self._terms.is_careful:
             faulty = self._collect()
+        is_first = not self._raw.has_rows(self._scope)
         count = self._write_good(faulty)
         landed = count.added + count.unchanged
         if faulty is None and not _is_all(reading, landed):
-            faulty = self._collect()
+            # Of a file that landed for the first time, the rows that are there now have its numbers.
+            faulty = self._collect(self._raw.numbers(self._stamp) if is_first else None)
         first, last = self._span() if self._terms.needs_span else (None, None)
         return self._account(count, landed, faulty, had_rows, first, last)
 
@@ -154,8 +164,8 @@ class _Attempt:
             change, survey.rows - survey.bad, faulty, had_rows, survey.first_event, survey.last_event
         )
 
-    def _collect(self) -> Faulty:
-        return collect(self._con, self._table, self._reading, self._reading.header_lines + 1)
+    def _collect(self, good: str | None = None) -> Faulty:
+        return collect(self._con, self._table, self._reading, self._reading.header_lines + 1, good)
 
     def _write_good(self, faulty: Faulty | None) -> Change:
         """Land the readable rows of the window."""
@@ -187,8 +197,18 @@ class _Attempt:
         if not good + bad and not terms.may_be_empty and not (terms.is_one_of_many and not had_rows):
             found = "no rows, where it had rows before" if had_rows else "no rows"
             raise IngestFault(reading.label, found, "at least one (an empty delivery would remove all rows)")
-        newly = self._quarantine.put(self._stamp, faulty, first_line, keep=bool(terms.replaced_key))
+        newly = self._quarantine.put(
+            self._stamp, faulty, first_line, self._quarantine_scope(), keep=bool(terms.replaced_key)
+        )
         return Landed(change, good + bad, bad, newly, first, last)
+
+    def _quarantine_scope(self) -> str:
+        """A condition on the quarantine table: the rows that those of this delivery replace."""
+        event = EventTime.of(self._table)
+        if event is None or self._window is None or not self._terms.holds_only_window:
+            return self._terms.scope
+        day = replace(event, column="partition_day", kind="date")
+        return f"{self._terms.scope} and ({day.is_outside} or {day.within(self._window)})"
 
     def _span(self) -> tuple[datetime | None, datetime | None]:
         event = EventTime.of(self._table)
@@ -200,20 +220,28 @@ class _Attempt:
         return (_utc(first), _utc(last))
 
 
-@contextmanager
-def _threads(con: duckdb.DuckDBPyConnection, number: int | None) -> Iterator[None]:
+def _threads(con: duckdb.DuckDBPyConnection, number: int | None) -> AbstractContextManager[None]:
     """Fewer threads for a while: DuckDB's idle main thread spins while another one works."""
-    if number is None:
-        yield
-        return
+    return nullcontext() if number is None else _setting(con, "threads", str(number))
+
+
+def _quickly_planned(con: duckdb.DuckDBPyConnection, reading: Reading) -> AbstractContextManager[None]:
+    """Without an optimizer that takes most of the time of a statement over many columns."""
+    is_wide = len(reading.columns) > _WIDE
+    return _setting(con, "disabled_optimizers", "common_subexpressions") if is_wide else nullcontext()
+
+
+@contextmanager
+def _setting(con: duckdb.DuckDBPyConnection, name: str, value: str) -> Iterator[None]:
+    """Another value of a setting for a while."""
     # A session beside the transaction: in one that has failed nothing can be set.
     with con.cursor() as session:
-        usual = session.execute("select current_setting('threads')").fetchall()[0][0]
-        session.execute(f"set threads = {number}")
+        usual = session.execute(f"select current_setting({literal(name)})").fetchall()[0][0]
+        session.execute(f"set {name} = {literal(value)}")
         try:
             yield
         finally:
-            session.execute(f"set threads = {usual}")
+            session.execute(f"set {name} = {literal(str(usual))}")
 
 
 @dataclass(frozen=True)

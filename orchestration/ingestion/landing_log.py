@@ -62,8 +62,7 @@ class Known:
     is_covered: bool
     is_reread: bool
     quarantined: int
-    first_event: datetime | None
-    last_event: datetime | None
+    file_rows: int = 0
 
 
 def merged(windows: Iterable[Window]) -> list[Window]:
@@ -117,18 +116,28 @@ class LandingLog:
         """
         return self._windows("" if before_run is None else f"and run_id <> {literal(before_run)}")
 
-    def known(self, source_uri: str, sha256: str, window: Window | None) -> Known | None:
-        """What is known of this version of a file; None if it is new."""
+    def known(
+        self, source_uri: str, sha256: str, window: Window | None, *, is_only_file: bool = False
+    ) -> Known | None:
+        """What is known of this version of a file; None if it is new.
+
+        Args:
+            source_uri: The file.
+            sha256: Its version.
+            window: The window to land.
+            is_only_file: Whether a landing of any file of the source replaces the rows of this one.
+        """
         if not self._exists:
             return None
         rows = self._con.execute(
-            f"select max(quarantined), max(first_event), max(last_event), count(*) filter ({self._reading}), "
-            f"count(*) from {self._landings} "
+            f"select max(quarantined) filter ({self._reading}), max(file_rows) filter ({self._reading}), "
+            f"min(first_event) filter ({self._reading}), max(last_event) filter ({self._reading}), "
+            f"count(*) filter ({self._reading}), count(*) from {self._landings} "
             f"where {self._mine} and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)}"
         ).fetchall()
-        quarantined, first, last, count, ever = rows[0]
+        quarantined, file_rows, first, last, count, ever = rows[0]
         if not count:
-            return Known(False, True, 0, None, None) if ever else None
+            return Known(False, True, 0) if ever else None
         wanted = window or _EVER
         first, last = (None if v is None else _utc(v) for v in (first, last))
         elsewhere = (
@@ -136,21 +145,16 @@ class LandingLog:
             and last is not None
             and not overlap(Window(first, last + timedelta(microseconds=1)), wanted)
         )
-        windows = self._current_windows(source_uri, sha256)
-        return Known(elsewhere or covers(windows, wanted), False, quarantined, first, last)
-
-    def _current_windows(self, source_uri: str, sha256: str) -> list[Window]:
-        """Windows landed with this version since the file last was another one.
-
-        A file that goes back to an older version has to land again.
-        """
-        mine = f"{self._mine} and source_uri = {literal(source_uri)}"
-        another = f"(sha256 <> {literal(sha256)} or not {self._reading})"
-        other = f"select max(landed_at) from {self._landings} where {mine} and {another}"
-        return self._windows(
-            f"and source_uri = {literal(source_uri)} and sha256 = {literal(sha256)} "
-            f"and {self._reading} and landed_at > coalesce(({other}), timestamptz '0001-01-01')"
-        )
+        same = f"source_uri = {literal(source_uri)} and sha256 = {literal(sha256)} and {self._reading}"
+        scope = "source_uri is not null" if is_only_file else f"source_uri = {literal(source_uri)}"
+        others = f"{scope} and not ({same})"
+        # Rows of another version may lie in a window in which this version has none.
+        if elsewhere and not any(overlap(w, wanted) for w in self._windows(f"and {others}")):
+            return Known(True, False, quarantined, file_rows or 0)
+        # A file that goes back to an older version has to land again: only later landings count.
+        other = f"select max(landed_at) from {self._landings} where {self._mine} and {others}"
+        windows = self._windows(f"and {same} and landed_at > coalesce(({other}), timestamptz '0001-01-01')")
+        return Known(covers(windows, wanted), False, quarantined, file_rows or 0)
 
     def was_read_so(self) -> bool:
         """Whether the newest landing was read in the way that is declared now."""

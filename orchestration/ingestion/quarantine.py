@@ -70,7 +70,9 @@ def _fault_outside(table: Table) -> str | None:
     )
 
 
-def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, first_line: int) -> Faulty:
+def collect(
+    con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, first_line: int, good: str | None = None
+) -> Faulty:
     """Find every unreadable row of a delivery, in one scan.
 
     Args:
@@ -78,6 +80,7 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
         table: The source table.
         reading: The delivery.
         first_line: The line number of the first row.
+        good: A select of the numbers of rows that are known to be readable, to save their casts.
 
     Raises:
         IngestFault: There are more than can be kept.
@@ -88,7 +91,7 @@ def collect(con: duckdb.DuckDBPyConnection, table: Table, reading: Reading, firs
     con.execute(
         f"create or replace temp table _suspects as select _gw_n, _gw_broken, {outside} as _is_outside, "
         f"{event}::varchar as _event, left({reading.raw_text}, {MAX_RAW_TEXT}) as raw_text, "
-        f"{day} as partition_day{lists} from ({reading.rows('careful')}) "
+        f"{day} as partition_day{lists} from ({reading.careful_rows(good)}) "
         f"where not _gw_skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
     )
     con.execute(f"create or replace temp table _faults as {reading.faults_of_cells()}")
@@ -185,7 +188,7 @@ def check_share(
         label,
         f"{faulty.faulty:,} of {rows:,} rows ({share:.2%}) that cannot be read as declared"
         + (f", by column: {by_column}" if by_column else ""),
-        f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of the delivery was landed. "
+        f"at most {limit:.2%} (ingest.max_quarantined_share); nothing of this delivery landed. "
         f"First ones:\n{lines}",
         {"unreadable_rows": faulty.faulty, "rows_in_delivery": rows, "first_unreadable_rows": first},
     )
@@ -207,28 +210,36 @@ class Quarantine:
         body = ", ".join(f"{n} {t}" for n, (t, _) in COLUMNS.items())
         self._con.execute(f"create table {self.relation} ({body})")
 
-    def put(self, stamp: Stamp, faulty: Faulty | None, first_line: int, *, keep: bool = False) -> int:
+    def put(
+        self, stamp: Stamp, faulty: Faulty | None, first_line: int, scope: str, *, keep: bool = False
+    ) -> int:
         """Make the quarantined rows of a delivery those of its present version; gives how many are new.
 
         Args:
             stamp: What quarantined rows carry.
             faulty: The unreadable rows; None if there are none.
             first_line: Line of the delivery's first row.
+            scope: A condition on the table: the rows that the unreadable rows replace.
             keep: True for a delivery of changes only: earlier rows stay, equal ones are not added again.
         """
         con, uri = self._con, literal(stamp.source_uri)
-        mine = f"_source_uri = {uri}"
+        has_faults = faulty is not None and faulty.faulty > 0
+        same = f"q._source_uri = {uri} and q.raw_text is not distinct from f.raw_text and q.reason = f.reason"
         if not keep:
-            gone = f"{mine} and _source_sha256 <> {literal(stamp.sha256)}"
-            con.execute(f"delete from {self.relation} where {gone}")
-        if faulty is None or not faulty.faulty:
+            same += f" and q._source_sha256 = {literal(stamp.sha256)} and q.line = f.line"
+            still = "false"
+            if faulty is not None and has_faults:
+                still = f"exists (select 1 from ({_listed(first_line, faulty.shift)}) f where {same})"
+            con.execute(
+                f"delete from {self.relation} where rowid in "
+                f"(select q.rowid from {self.relation} q where ({scope}) and not {still})"
+            )
+        if faulty is None or not has_faults:
             return 0
-        same = f"{mine} and raw_text is not distinct from f.raw_text and reason = f.reason"
-        same += "" if keep else " and line = f.line"
         done = con.execute(
             f"insert into {self.relation} select {uri}, {literal(stamp.sha256)}, line, column_name, reason, "
             f"raw_text, partition_day, {literal(stamp.ingested_at)}, {literal(stamp.run_id)} "
             f"from ({_listed(first_line, faulty.shift)}) f "
-            f"where not exists (select 1 from {self.relation} where {same})"
+            f"where not exists (select 1 from {self.relation} q where {same})"
         ).fetchall()
         return int(done[0][0])

@@ -27,6 +27,10 @@ STAMPS = {
 }
 
 
+class StoredTypeFault(IngestFault):
+    """The raw table holds a column with another type than declared: no file is at fault."""
+
+
 @dataclass(frozen=True)
 class Stamp:
     """What every row of one landing carries; ``landed`` are the spans that landed before.
@@ -71,7 +75,7 @@ class RawTable:
         """Create the table, or add what the declaration or an evolving delivery has more.
 
         Raises:
-            IngestFault: A column's stored type is another one than declared.
+            StoredTypeFault: A column's stored type is another one than declared.
         """
         con, table = self._con, self._table
         con.execute(f"create schema if not exists lake.{identifier(table.schema)}")
@@ -87,12 +91,13 @@ class RawTable:
                     self._add(column.name, column.data_type)
                     stored[folded(column.name)] = column.data_type
                 elif canonical(stored[folded(column.name)]) != canonical(stored_type(con, column.data_type)):
-                    raise IngestFault(
+                    raise StoredTypeFault(
                         f"{table.file}: sources.{table.name}.columns.{column.name}.data_type",
                         f"{column.data_type}, where lake.{table.schema}.{table.name} holds "
                         f"{stored[folded(column.name)].lower()}",
-                        "the stored type; to change it, drop the raw table and its landings "
-                        "and materialize it again, or declare a new table",
+                        "the stored type. To build the table again: drop table "
+                        f"lake.{table.schema}.{table.name}; delete from lake.ops.landings where source = "
+                        f"'{table.name}'; groundwork run --select raw/{table.name}+ --force",
                     )
         for name in new_columns:
             if folded(name) not in stored:
@@ -116,6 +121,13 @@ class RawTable:
         """Whether any row fulfils a condition."""
         found = self._con.execute(f"select 1 from {self.relation} where {condition} limit 1").fetchall()
         return bool(found)
+
+    def numbers(self, stamp: Stamp) -> str:
+        """A select of the numbers that the rows of a landing have in their delivery."""
+        return (
+            f"select _row_number from {self.relation} where _source_uri = {literal(stamp.source_uri)} "
+            f"and _source_sha256 = {literal(stamp.sha256)} and _ingested_at = {literal(stamp.ingested_at)}"
+        )
 
     def _late(self, stamp: Stamp, window: Window | None) -> str:
         if not stamp.landed:
@@ -167,7 +179,7 @@ class RawTable:
             for c, t in content.items()
         ]
         names = [identifier(c) for c in content]
-        key = f"hash({', '.join(names)})"
+        key = f"hash({', '.join(e for c, t in content.items() for e in _exact(identifier(c), t))})"
         con.execute(
             f"create or replace temp table _incoming as select {', '.join(given)}, _gw_n from ({rows})"
         )
@@ -182,7 +194,13 @@ class RawTable:
         con.execute(
             f"create or replace temp table _incoming as select *, {nth.format('_gw_n')} from _incoming"
         )
-        same = " and ".join(f"_gw_a.{n} is not distinct from _gw_b.{n}" for n in names)
+        same = " and ".join(
+            f"{a} is not distinct from {b}"
+            for c, t in content.items()
+            for a, b in zip(
+                _exact(f"_gw_a.{identifier(c)}", t), _exact(f"_gw_b.{identifier(c)}", t), strict=True
+            )
+        )
         pair = f"_gw_a._gw_key = _gw_b._gw_key and _gw_a._gw_nth = _gw_b._gw_nth and {same}"
         con.execute(
             f"create or replace temp table _added as select * from _incoming _gw_a where not exists "
@@ -194,8 +212,15 @@ class RawTable:
         )
         gone = "rowid in (select _gw_id from _removed)"
         if replaced_key:
-            key = ", ".join(map(identifier, replaced_key))
-            gone = f"({key}) in (select ({key}) from _added) and ({gone} or not ({scope}))"
+            # Nulls in a key equal each other, as the conditions of a scope may be null.
+            equal = " and ".join(
+                f"_gw_a.{k} is not distinct from _gw_r.{k}" for k in map(identifier, replaced_key)
+            )
+            gone = (
+                f"rowid in (select _gw_r.rowid from {self.relation} _gw_r "
+                f"where exists (select 1 from _added _gw_a where {equal}) "
+                f"and (_gw_r.rowid in (select _gw_id from _removed) or ({scope}) is not true))"
+            )
         done = con.execute(f"delete from {self.relation} where {gone}").fetchall()
         removed = int(done[0][0])
         total = _count(con, "_incoming")
@@ -219,6 +244,16 @@ class RawTable:
             )
             late = f"case when _gw_was_here then _gw_was_late else {self._late(stamp, window)} end"
         self.insert(rows, columns, stamp, window, late=late)
+
+
+def _exact(value: str, data_type: str) -> list[str]:
+    """SQL that is equal for two values of a type only if they are the same value: -0.0 equals 0.0."""
+    kind = data_type.lower()
+    if kind in {"double", "float"}:
+        return [value, f"({value} = 0 and signbit({value}))"]
+    if any(name in kind for name in ("double", "float")):
+        return [value, f"{value}::varchar"]
+    return [value]
 
 
 def _count(con: duckdb.DuckDBPyConnection, name: str) -> int:

@@ -4,7 +4,7 @@ What belongs here: turning delivered cells into values, numbers and faults. What
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from orchestration.ingestion.delivery import TextFacts
 from orchestration.ingestion.newlines import count_lines_without_record
 from orchestration.sql import identifier, literal
 
-How = Literal["strict", "rejecting", "careful"]
+How = Literal["strict", "rejecting"]
 ROW_NUMBER = "_gw_row"
 """The number of a row of a Parquet file, from 0."""
 
@@ -71,20 +71,28 @@ class Reading:
     def rows(self, how: How = "strict") -> str:
         """A select of values by column name, ``_gw_n`` (ordinal), ``_gw_bad`` and ``_gw_skip``.
 
-        With ``careful`` also ``_gw_broken`` and the columns that ``raw_text`` and ``fault_columns`` read.
         Casts come before the numbering: nothing can move a filter below it, and so each runs once.
         """
-        is_careful = how == "careful"
         source = self.cells if how == "strict" else self.rejecting_cells or self.cells
-        source = self.careful_cells if is_careful else source
-        more = ["_gw_skip", "_gw_broken", *self._cells(), *self._delivered()] if is_careful else ["_gw_skip"]
-        columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _gw_bad", *more])
-        inner = f"select {columns} from ({self._values(source, is_careful=is_careful)})"
-        if self.is_numbered_by_scan:
-            return f"select *, {self.ordinal} as _gw_n from ({inner})"
-        return (
-            f"select *, {ROW_NUMBER} + 1 as _gw_n from (select {ROW_NUMBER}, {inner.removeprefix('select ')})"
+        more = [] if self.is_numbered_by_scan else [ROW_NUMBER]
+        columns = ", ".join([*map(identifier, self.casts), f"{self._is_bad()} as _gw_bad", "_gw_skip", *more])
+        values = self._values(source, more)
+        return f"select *, {self.ordinal} as _gw_n from (select {columns} from ({values}))"
+
+    def careful_rows(self, good: str | None = None) -> str:
+        """``rows`` with ``_gw_broken`` and the columns that ``raw_text`` and ``fault_columns`` read.
+
+        Args:
+            good: A select of numbers of rows to leave out, before their cells are cast.
+        """
+        source = f"select *, {self.ordinal} as _gw_n from ({self.careful_cells})"
+        if good is not None:
+            source = f"from ({source}) where _gw_n not in ({good})"
+        more = ["_gw_broken", *self._delivered(), "_gw_n"]
+        columns = ", ".join(
+            [*map(identifier, self.casts), f"{self._is_bad()} as _gw_bad", "_gw_skip", *self._cells(), *more]
         )
+        return f"select {columns} from ({self._values(source, more)})"
 
     @property
     def is_numbered_by_scan(self) -> bool:
@@ -96,7 +104,7 @@ class Reading:
         """Whether a text file has a NUL byte."""
         return self.facts is not None and self.facts.has_nul
 
-    def _values(self, source: str, *, is_careful: bool) -> str:
+    def _values(self, source: str, more: Sequence[str]) -> str:
         """Values by column name, and the cells that they come from as ``_gw_c0`` and so on.
 
         Values are checked one level above: in one level the planning time would grow with the square of the
@@ -109,9 +117,8 @@ class Reading:
         cells = [
             f"{identifier(name)} as {cell}" for name, cell in zip(self.casts, self._cells(), strict=True)
         ]
-        more = ["_gw_skip", "_gw_broken", *(self._delivered() if is_careful else [])]
-        more += [] if self.is_numbered_by_scan else [ROW_NUMBER]
-        return f"select {', '.join([*values, *cells, *more])} from ({source})"
+        flags = ["_gw_skip"] if "_gw_broken" in more else ["_gw_skip", "_gw_broken"]
+        return f"select {', '.join([*values, *cells, *flags, *more])} from ({source})"
 
     def _is_bad(self) -> str:
         bad = ["_gw_broken"]

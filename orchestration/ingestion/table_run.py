@@ -11,7 +11,14 @@ import duckdb
 
 from orchestration.declarations import Partition
 from orchestration.ingestion.contract import reading_version
-from orchestration.ingestion.databases import Copied, Wanted, copy_table, read_copy
+from orchestration.ingestion.databases import (
+    Copied,
+    Wanted,
+    after_cursor,
+    copy_table,
+    finite_cursor,
+    read_copy,
+)
 from orchestration.ingestion.event_time import EventTime, declared_span
 from orchestration.ingestion.faults import IngestFault, faults_of, faults_of_lakehouse
 from orchestration.ingestion.files import Outcome, Run, count_totals
@@ -21,7 +28,7 @@ from orchestration.ingestion.raw_table import RawTable, Stamp
 from orchestration.ingestion.uris import Place
 from orchestration.lakehouse import table_exists
 from orchestration.partitions import Window
-from orchestration.sql import identifier, literal
+from orchestration.sql import identifier
 
 
 def _days(partition: Partition, window: Window) -> int:
@@ -35,7 +42,8 @@ class TableRun:
     """Lands what is new in a table.
 
     With a cursor, rows are read from the highest landed cursor value on, that value included: rows that
-    were committed later with the same value are found and told apart by content. Rows committed later
+    were committed later with the same value are found and told apart by content. Rows whose cursor is null,
+    NaN or infinite are read each time, and are no highest value. Rows committed later
     with a *lower* value are not found, and neither are deletions; a run without a cursor finds both.
     """
 
@@ -76,8 +84,11 @@ class TableRun:
             raw, name = RawTable(con, table), identifier(cursor)
             event = EventTime.of(table)
             day = "1" if event is None else event.day
+            # Nothing comes after NaN or infinity: reading on from there would find no row ever again.
+            finite = "true" if (is_finite := finite_cursor(table, name)) is None else is_finite
             groups, lowest = con.execute(
-                f"select count(*), min(highest)::varchar from (select {day} as day, max({name}) as highest "
+                "select count(highest), min(highest)::varchar from "
+                f"(select {day} as _gw_day, max({name}) filter ({finite}) as highest "
                 f"from {raw.relation} where {raw.in_window(window)} group by 1)"
             ).fetchall()[0]
         expected = 1 if window is None or partition is None else _days(partition, window)
@@ -97,9 +108,7 @@ class TableRun:
         stamp = Stamp(copied.label, copied.sha256, now, run.run_id, run.now, landed)
         scope = "true"
         if cursor_from is not None and ingest.cursor is not None:
-            column = table.column(ingest.cursor)
-            data_type = column.data_type if column else "varchar"
-            scope = f"{identifier(ingest.cursor)} >= cast({literal(cursor_from)} as {data_type})"
+            scope = after_cursor(table, identifier(ingest.cursor), cursor_from)
         self._refuse_emptied(con, copied, cursor_from)
         terms = Terms(
             scope=scope, holds_only_window=True, may_be_empty=True,

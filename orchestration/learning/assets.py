@@ -349,6 +349,7 @@ def decide(
     judged = next((e for e in reversed(events) if e.kind == "judged"), None)
     serving = registry.champion(model)
     name = "none" if serving is None else serving.version
+    stays = "no model serves" if serving is None else f"{serving.version} serves on"
     if judged is None:
         raise RegistryError(f"{model}: found no judged challenger, expected its evaluation materialized")
     if serving is not None and serving.sequence > judged.sequence:
@@ -357,11 +358,11 @@ def decide(
         return f"{name} serves on: trained again, it came out the same", serving, ""
     if not judged.detail["passed"]:
         failed = ", ".join(r["name"] for r in judged.detail["results"] if not r["passed"])
-        return f"{name} serves on: {judged.version} failed {failed}", serving, ""
+        return f"{stays}: {judged.version} failed {failed}", serving, ""
     from orchestration.learning.gate import not_holding  # noqa: PLC0415 - imports NumPy
 
     if faults := not_holding(checks or {}):
-        return f"{name} serves on: {judged.version} is not promoted: {faults}", serving, faults
+        return f"{stays}: {judged.version} is not promoted: {faults}", serving, faults
     promoted = registry.promote(
         model,
         judged.version,

@@ -43,7 +43,7 @@ Keys of every check
     ``name`` (``[a-z][a-z0-9_]*``): the Dagster check's name. Of failed_rows and metric, one of name and
     qualifier is required, and the qualifier is the name when alone; else ``no_missing_<column>``,
     ``valid_<column>``, ``unique_<column>``, ``<function>_<column>``, ``fresh_<column>``, ``row_count``,
-    ``schema``, and ``_<qualifier>``.
+    ``schema``, and ``_<qualifier>``; ``_`` stands for each character but ASCII letters and digits.
     ``qualifier``: ends the name of a check that has no ``name``. Names differ within a file; two checks of
     one type on one column, or on the table, need no more than that.
     ``filter``: only rows for which it is true are tested. Not on schema, metric and queries, where

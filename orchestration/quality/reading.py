@@ -4,6 +4,7 @@ What belongs here: from the keys of one check to a ``Check``, with every SQL tex
 What does not: files and folders (``loading``).
 """
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
@@ -96,6 +97,10 @@ class Reader:
     def _name(self, kind: str, column: str | None, body: Body, place: Place) -> str:
         if body.name is not None:
             return body.name
+        # Dagster allows no other characters; a column may have any.
+        return re.sub(r"[^A-Za-z0-9_]", "_", self._default_name(kind, column, body, place))
+
+    def _default_name(self, kind: str, column: str | None, body: Body, place: Place) -> str:
         suffix = f"_{body.qualifier}" if body.qualifier is not None else ""
         match body:
             case DuplicateRows():

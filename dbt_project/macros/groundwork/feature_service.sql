@@ -45,7 +45,7 @@
             {%- do names.extend(role.features) -%}
         {%- endfor -%}
         {%- do names.extend(found.on_demand) -%}
-        {{ names | join(",\n    ") }}
+        {{ quoted_list(names) }}
     {%- else -%}
         *
     {%- endif -%}

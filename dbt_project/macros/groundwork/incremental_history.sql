@@ -12,6 +12,10 @@
     {%- do config.require("unique_key") -%}
     {%- set keys = unique_key_columns() -%}
     {%- set entity, timestamp = keys[:-1], keys[-1] -%}
+    {%- set values = [] -%}
+    {%- for column in columns if unquoted(column) | lower != unquoted(timestamp) | lower -%}
+        {%- do values.append(column) -%}
+    {%- endfor -%}
 
     update {{ target }} as held
     set
@@ -30,14 +34,14 @@
         select 1
         from (
             select * from {{ target }}
-            qualify row_number() over (partition by {{ entity | join(", ") }} order by {{ timestamp }} desc) = 1
+            qualify row_number() over (partition by {{ quoted_list(entity) }} order by {{ quoted(timestamp) }} desc) = 1
         ) as held
         where
             {{ same_columns("built", "held", entity) }}
             and (
-                held.{{ timestamp }} >= built.{{ timestamp }}
-                or ({{ same_columns("built", "held", columns | reject("equalto", adapter.quote(timestamp))) }})
+                held.{{ quoted(timestamp) }} >= built.{{ quoted(timestamp) }}
+                or ({{ same_columns("built", "held", values) }})
             )
     )
-    order by {{ keys | join(", ") }}
+    order by {{ quoted_list(keys) }}
 {%- endmacro %}

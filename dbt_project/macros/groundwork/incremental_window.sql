@@ -16,7 +16,7 @@
     {%- set columns = arg_dict["dest_columns"] | map(attribute="quoted") | list -%}
     {%- do config.require("unique_key") -%}
     {%- set keys = unique_key_columns() -%}
-    {%- set window_column = config.get("window_column") -%}
+    {%- set window_column = quoted(config.get("window_column")) if config.get("window_column") -%}
     {%- set is_windowed = run_window() and window_column -%}
     {%- set held_in_window = in_run_window("held." ~ window_column) if is_windowed else "true" -%}
 
@@ -31,9 +31,9 @@
         and exists (
             select 1
             from (
-                select {{ keys | join(", ") }} from {{ target }} as held
+                select {{ quoted_list(keys) }} from {{ target }} as held
                 where {{ held_in_window }}
-                group by {{ keys | join(", ") }}
+                group by {{ quoted_list(keys) }}
                 having count(*) > 1
             ) as repeated
             where {{ same_columns("repeated", "held", keys) }}
@@ -60,20 +60,20 @@
         where {{ held_in_window }} and {{ same_key("built", "held") }}
     )
     {%- if window_column %}
-    order by {{ window_column }}, {{ keys | join(", ") }}
+    order by {{ window_column }}, {{ quoted_list(keys) }}
     {%- endif %}
 {%- endmacro %}
 
 {#- True where two rows have the same values, none of them null, in some columns. -#}
 {% macro equal_columns(one, other, columns) -%}
     {%- for column in columns -%}
-        {{ one }}.{{ column }} = {{ other }}.{{ column }}{{ " and " if not loop.last }}
+        {{ one }}.{{ quoted(column) }} = {{ other }}.{{ quoted(column) }}{{ " and " if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}
 
 {#- True where two rows have the same values, nulls included, in some columns. -#}
 {% macro same_columns(one, other, columns) -%}
     {%- for column in columns -%}
-        {{ one }}.{{ column }} is not distinct from {{ other }}.{{ column }}{{ " and " if not loop.last }}
+        {{ one }}.{{ quoted(column) }} is not distinct from {{ other }}.{{ quoted(column) }}{{ " and " if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}

@@ -48,18 +48,19 @@
     select
         case
             {%- for column, declared in columns.items() %}
-            when count(*) filter (where {{ column }} is null) > 0
+            {%- set as_text = column | replace("'", "''") %}
+            when count(*) filter (where {{ quoted(column) }} is null) > 0
                 then error(
-                    '{{ model.original_file_path }}: models.{{ model.name }}.{{ declared }}: found '
-                    || count(*) filter (where {{ column }} is null) || ' row(s) with null in {{ column }}, such as '
-                    || min({{ row_text() }}) filter (where {{ column }} is null)
+                    '{{ model.original_file_path | replace("'", "''") }}: models.{{ model.name }}.{{ declared }}: found '
+                    || count(*) filter (where {{ quoted(column) }} is null) || ' row(s) with null in {{ as_text }}, such as '
+                    || min({{ row_text() }}) filter (where {{ quoted(column) }} is null)
                     || ', expected a value in each row; filter these rows out in the SQL
                     {%- if declared in ("unique_key", "config.meta.feature_view.entity") %}, or set null_keys to match{% endif %}'
                 )
             {%- endfor %}
         end as null_keys
     from {{ relation }}
-    where {{ columns | join(" is null or ") }} is null;
+    where {% for column in columns %}{{ quoted(column) }} is null{{ " or " if not loop.last }}{% endfor %};
     {%- endif %}
 {%- endmacro %}
 
@@ -68,9 +69,9 @@
     left(cast({
         {%- for name, column in model.columns.items() %}
         {%- set meta = (column.get("config") or {}).get("meta") or column.get("meta") or {} %}
-        '{{ name }}':
-        {%- if meta.get("classification") in ("confidential", "personal") %} case when {{ name }} is not null then '***' end
-        {%- else %} {{ name }}
+        '{{ name | replace("'", "''") }}':
+        {%- if meta.get("classification") in ("confidential", "personal") %} case when {{ quoted(name) }} is not null then '***' end
+        {%- else %} {{ quoted(name) }}
         {%- endif %}{{ "," if not loop.last }}
         {%- endfor %}
     } as varchar), 300)

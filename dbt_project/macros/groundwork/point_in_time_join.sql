@@ -39,7 +39,7 @@ _spine as materialized (
 ),
 
 {% for view in views -%}
-_{{ view.name }} as (
+{{ quoted("_" ~ view.name) }} as (
     {{ known_values("_spine", prediction_time, view) }}
 ),
 
@@ -48,11 +48,11 @@ _joined as (
     select
         _spine.* exclude (_row)
         {%- for view in views -%},
-        _{{ view.name }}.* exclude (_row)
+        {{ quoted("_" ~ view.name) }}.* exclude (_row)
         {%- endfor %}
     from _spine
     {%- for view in views %}
-    left join _{{ view.name }} on _spine._row = _{{ view.name }}._row
+    left join {{ quoted("_" ~ view.name) }} on _spine._row = {{ quoted("_" ~ view.name) }}._row
     {%- endfor %}
 ),
 
@@ -66,7 +66,7 @@ joined as (
     select
         *
         {%- for name, feature in on_demand.items() -%},
-        cast({{ feature.expression }} as {{ feature.data_type }}) as {{ name }}
+        cast({{ feature.expression }} as {{ feature.data_type }}) as {{ quoted(name) }}
         {%- endfor %}
     from {{ joined }}
 {%- endmacro %}
@@ -111,31 +111,31 @@ joined as (
         select
             spine._row,
             {%- for key in view.entity.values() %}
-            spine.{{ key }} as _key_{{ loop.index }},
+            spine.{{ quoted(key) }} as _key_{{ loop.index }},
             {%- endfor %}
-            known.{{ view.timestamp }} as _known_at
+            known.{{ quoted(view.timestamp) }} as _known_at
         from {{ spine }} as spine
         asof inner join (
-            select {{ view.entity.keys() | join(", ") }}, {{ view.timestamp }}
+            select {{ quoted_list(view.entity.keys()) }}, {{ quoted(view.timestamp) }}
             from {{ view.relation }}
             where
-                {{ view.timestamp }} <= {{ last or "(select max(" ~ prediction_time ~ ") from " ~ spine ~ ")" }}
-                and {{ view.timestamp }} >= {{
-                    first or "(select min(" ~ prediction_time ~ ") from " ~ spine ~ ")"
+                {{ quoted(view.timestamp) }} <= {{ last or "(select max(" ~ quoted(prediction_time) ~ ") from " ~ spine ~ ")" }}
+                and {{ quoted(view.timestamp) }} >= {{
+                    first or "(select min(" ~ quoted(prediction_time) ~ ") from " ~ spine ~ ")"
                 }} - interval '{{ view.ttl_seconds }} seconds'
         ) as known
             on
                 {%- for column, key in view.entity.items() %}
                 {#- Compared as text: an ASOF join treats `is not distinct from` as `=`, and loses rows of nested types. #}
                 {% if view.get("null_keys") == "match" -%}
-                (spine.{{ key }} is null) = (known.{{ column }} is null) and
-                coalesce(cast(spine.{{ key }} as varchar), '') = coalesce(cast(known.{{ column }} as varchar), '') and
+                (spine.{{ quoted(key) }} is null) = (known.{{ quoted(column) }} is null) and
+                coalesce(cast(spine.{{ quoted(key) }} as varchar), '') = coalesce(cast(known.{{ quoted(column) }} as varchar), '') and
                 {%- else -%}
-                spine.{{ key }} = known.{{ column }} and
+                spine.{{ quoted(key) }} = known.{{ quoted(column) }} and
                 {%- endif %}
                 {%- endfor %}
-                spine.{{ prediction_time }} >= known.{{ view.timestamp }}
-        where known.{{ view.timestamp }} >= spine.{{ prediction_time }} - interval '{{ view.ttl_seconds }} seconds'
+                spine.{{ quoted(prediction_time) }} >= known.{{ quoted(view.timestamp) }}
+        where known.{{ quoted(view.timestamp) }} >= spine.{{ quoted(prediction_time) }} - interval '{{ view.ttl_seconds }} seconds'
 {%- endmacro %}
 
 {% macro fetched_values(found, view) -%}
@@ -143,7 +143,7 @@ joined as (
             found._row,
             found._known_at
             {%- for name, column in view.features.items() -%},
-            known.{{ column }} as {{ name }}
+            known.{{ quoted(column) }} as {{ quoted(name) }}
             {%- endfor %}
         from {{ view.relation }} as known
         inner join {{ found }} as found on {{ is_found_row(view) }}
@@ -160,7 +160,7 @@ joined as (
             found._row,
             found._known_at
             {%- for name, column in view.features.items() -%},
-            known.{{ column }} as {{ name }}
+            known.{{ quoted(column) }} as {{ quoted(name) }}
             {%- endfor %}
         from {{ view.relation }} as known
         inner join {{ found }} as found on {{ is_found_row(view) }}
@@ -169,23 +169,43 @@ joined as (
             partition by found._row
             order by
                 {%- for column in view.order %}
-                case when known.{{ column }} is not null then known.{{ column }} end desc nulls last,
+                case when known.{{ quoted(column) }} is not null then known.{{ quoted(column) }} end desc nulls last,
                 {%- endfor %}
                 {%- for column in view.order %}
-                known.{{ column }}::varchar desc nulls last{{ "," if not loop.last }}
+                known.{{ quoted(column) }}::varchar desc nulls last{{ "," if not loop.last }}
                 {%- endfor %}
         ) = 1
 {%- endmacro %}
 
 {% macro is_found_row(view) -%}
     {%- for column in view.entity -%}
-    known.{{ column }} {{ "is not distinct from" if view.get("null_keys") == "match" else "=" }} found._key_{{ loop.index }} and {# -#}
+    known.{{ quoted(column) }} {{ "is not distinct from" if view.get("null_keys") == "match" else "=" }} found._key_{{ loop.index }} and {# -#}
     {%- endfor -%}
-    known.{{ view.timestamp }} = found._known_at
+    known.{{ quoted(view.timestamp) }} = found._known_at
 {%- endmacro %}
 
 {% macro found_columns(view) -%}
     _row
-    {%- if view.get("timestamp_as") %}, _known_at as {{ view.timestamp_as }}{% endif -%}
-    {%- for name in view.features %}, {{ name }}{% endfor -%}
+    {%- if view.get("timestamp_as") %}, _known_at as {{ quoted(view.timestamp_as) }}{% endif -%}
+    {%- for name in view.features %}, {{ quoted(name) }}{% endfor -%}
+{%- endmacro %}
+
+{#-
+    A name as an SQL identifier, so that keywords, spaces and capitals are no matter. A name in double quotes
+    stays as it is.
+-#}
+{% macro quoted(name) -%}
+    {{ '"' ~ unquoted(name) | replace('"', '""') ~ '"' }}
+{%- endmacro %}
+
+{% macro quoted_list(names, prefix="") -%}
+    {%- for name in names -%}{{ prefix }}{{ quoted(name) }}{{ ", " if not loop.last }}{%- endfor -%}
+{%- endmacro %}
+
+{% macro unquoted(name) -%}
+    {%- if name | length > 1 and name[0] == '"' and name[-1] == '"' -%}
+        {{ name[1:-1] | replace('""', '"') }}
+    {%- else -%}
+        {{ name }}
+    {%- endif -%}
 {%- endmacro %}

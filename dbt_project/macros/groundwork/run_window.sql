@@ -37,7 +37,7 @@
         select * from {{ relation }}
         where
             _ingested_at > (select coalesce(max(held._ingested_at), '-infinity') from {{ this }} as held)
-            and not {{ in_run_window(event_time) }}
+            and {{ in_run_window(event_time) }} is not true
         {%- endif %}
     )
 {%- endmacro %}

@@ -1,7 +1,8 @@
 {#-
     Compare the columns that a model gives with those of its table before a run writes to the table.
 
-    If a column's type becomes wider, so that every value stays as it is, the table is altered. A column may
+    If a column's type becomes wider, so that every value stays as it is, the table is altered, and so it is if
+    only the case of a name changes. A column may
     lose its `not_null`, and new columns are added, null in existing rows (`on_schema_change:
     append_new_columns`). Any other change, including a removed or renamed column, needs a rebuilt table.
     dbt calls this in the transaction of the run, after it creates the temporary table and before the
@@ -15,7 +16,7 @@
     {%- for key, column in given.items() -%}
         {%- set held = stored.get(key) -%}
         {%- set name = adapter.quote(column.name) -%}
-        {%- set is_required = column.name in not_null_columns() -%}
+        {%- set is_required = key in not_null_columns() -%}
         {%- if held is none -%}
             {%- if is_required -%}
                 {%- do faults.append(column.name ~ ": found no such column in the table, and a constraint not_null") -%}
@@ -24,6 +25,9 @@
             {%- endif -%}
             {%- do statements.append("add column " ~ name ~ " " ~ column.data_type) -%}
         {%- else -%}
+            {%- if column.name != held.name -%}
+                {%- do statements.append("rename column " ~ adapter.quote(held.name) ~ " to " ~ name) -%}
+            {%- endif -%}
             {%- if column.data_type != held.data_type -%}
                 {%- if is_wider(held.data_type, column.data_type) -%}
                     {%- do statements.append("alter column " ~ name ~ " set data type " ~ column.data_type) -%}
@@ -77,12 +81,12 @@
     {{ return(found) }}
 {%- endmacro %}
 
-{#- The columns for which the YAML declares a constraint `not_null` that dbt enforces. -#}
+{#- The columns, in lower case, for which the YAML declares a constraint `not_null` that dbt enforces. -#}
 {% macro not_null_columns() -%}
     {%- set found = [] -%}
     {%- for name, column in model.columns.items() if config.get("contract").enforced -%}
         {%- for constraint in column.constraints or [] if constraint.type == "not_null" -%}
-            {%- do found.append(name) -%}
+            {%- do found.append(name | lower) -%}
         {%- endfor -%}
     {%- endfor -%}
     {{ return(found) }}

@@ -30,8 +30,8 @@
 
     A row is of train if it is asked for before `train_until`, and of validation before `validation_until`.
     After each of the two instants comes an embargo as wide as declared, so that what is trained on was known
-    when the first row of validation was asked for, and so on. A label that took longer than the embargo puts
-    its row there too.
+    when the first row of validation was asked for, and so on. A label that took longer than the embargo, or
+    is not known yet, puts its row there too.
 -#}
 {% macro training_split(training_set) -%}
     {%- if execute -%}
@@ -39,8 +39,8 @@
             graph.nodes.values() | selectattr("resource_type", "equalto", "model")
             | selectattr("name", "equalto", training_set) | list
         )[0].config.meta.training_set -%}
-        {%- set asked_at = declared.prediction_time or "prediction_at" -%}
-        {%- set known_at = declared.label_known_at or "label_known_at" -%}
+        {%- set asked_at = quoted(declared.prediction_time or "prediction_at") -%}
+        {%- set known_at = quoted(declared.label_known_at or "label_known_at") -%}
         {%- set train_until = "timestamptz '" ~ declared.split.train_until ~ "'" -%}
         {%- set validation_until = "timestamptz '" ~ declared.split.validation_until ~ "'" -%}
         {%- set embargo = "interval '" ~ duration_seconds(declared.split.embargo) ~ " seconds'" -%}
@@ -51,7 +51,7 @@
             and {{ asked_at }} < {{ validation_until }}
             and {{ known_at }} <= {{ validation_until }} + {{ embargo }}
             then 'validation'
-        when {{ asked_at }} >= {{ validation_until }} + {{ embargo }} then 'test'
+        when {{ asked_at }} >= {{ validation_until }} + {{ embargo }} and {{ known_at }} is not null then 'test'
         else 'embargo'
     end
     {%- else -%}

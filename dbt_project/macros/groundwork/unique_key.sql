@@ -1,7 +1,7 @@
 {#- Rows whose key is null in part, or is another row's too. -#}
 {% test unique_key(model, columns) -%}
-    select {{ columns | join(", ") }}, count(*) as number_of_rows
+    select {{ quoted_list(columns) }}, count(*) as number_of_rows
     from {{ model }}
-    group by {{ columns | join(", ") }}
-    having count(*) > 1 or {{ columns | join(" is null or ") }} is null
+    group by {{ quoted_list(columns) }}
+    having count(*) > 1 or {% for column in columns %}{{ quoted(column) }} is null{{ " or " if not loop.last }}{% endfor %}
 {%- endtest %}

@@ -16,7 +16,7 @@ reads the next one: memory holds two windows.
 What belongs here: that order. What does not: turning rows into tensors, or any library that does.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -53,7 +53,8 @@ class Loader:
     """The rows of one reader, epoch after epoch, as Arrow record batches.
 
     Iterating gives the epoch it stands in from the row it stands at, and then stands at the next epoch.
-    ``state_dict`` tells where it stands, ``load_state_dict`` goes there.
+    ``state_dict`` tells where it stands, ``load_state_dict`` goes there. Several iterators may be open; each
+    gives its own rows, and the state is that of the last one created since ``load_state_dict``.
     """
 
     def __init__(
@@ -89,23 +90,29 @@ class Loader:
             check: Whether each file is read through first, once a process, to see that it is whole.
 
         Raises:
-            DatasetError: There is no such split, column, rank or worker, or a size is not positive.
+            DatasetError: There is no such split, column, rank or worker,
+                a number is not a whole one, or a size is not
+                positive.
         """
-        for name, value in (("batch_size", batch_size), ("shuffle_rows", shuffle_rows)):
-            whole_number(name, value, least=1)
-        for name, value, count in (("rank", rank, world_size), ("worker", worker, workers)):
-            if not 0 <= value < count:
-                raise DatasetError(f"{name}: found {value} of {count}, expected 0 to {count - 1}")
-        whole_number("seed", seed)
+        world_size = whole_number("world_size", world_size, least=1)
+        workers = whole_number("workers", workers, least=1)
+        rank = whole_number("rank", rank, most=world_size - 1)
+        worker = whole_number("worker", worker, most=workers - 1)
+        for name, flag in (("shuffle", shuffle), ("check", check)):
+            if not isinstance(flag, bool):
+                raise DatasetError(f"{name}: found {flag!r}, expected True or False")
         self.version = version
         self.columns = version.columns(columns)
-        self.batch_size = batch_size
-        self._split = split if isinstance(split, str) else tuple(split)
+        self.batch_size = whole_number("batch_size", batch_size, least=1)
+        names = split if isinstance(split, Iterable) else (split,)
+        self._split = names if isinstance(names, str) else tuple(names)
         self._shards = version.shards(self._split)
-        self._seed, self._shuffle, self._shuffle_rows = seed, shuffle, shuffle_rows
+        self._seed, self._shuffle = whole_number("seed", seed), shuffle
+        self._shuffle_rows = whole_number("shuffle_rows", shuffle_rows, least=1)
         self._reader, self._readers = rank * workers + worker, world_size * workers
         self._check = check
         self._epoch = self._position = 0
+        self._current = object()  # Identifies the iterator that moves the state.
         self._footers: dict[str, Any] = {}
 
     def __len__(self) -> int:
@@ -120,7 +127,7 @@ class Loader:
             DatasetError: The number is negative, or a file is missing or damaged.
         """
         self._epoch, self._position = whole_number("epoch", number), 0
-        return self._given(number, 0)
+        return self._given(self._epoch, 0)
 
     def __iter__(self) -> Iterator[Any]:
         """The batches that are left of the epoch it stands in.
@@ -136,11 +143,18 @@ class Loader:
         return -(-len(self) // self.batch_size)
 
     def _given(self, epoch: int, position: int) -> Iterator[Any]:
-        for batch in self._batches(epoch, position):
-            position += batch.num_rows
-            self._epoch, self._position = epoch, position
-            yield batch
-        self._epoch, self._position = epoch + 1, 0
+        own = self._current = object()
+
+        def given(position: int) -> Iterator[Any]:
+            for batch in self._batches(epoch, position):
+                position += batch.num_rows
+                if self._current is own:
+                    self._epoch, self._position = epoch, position
+                yield batch
+            if self._current is own:
+                self._epoch, self._position = epoch + 1, 0
+
+        return given(position)
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands: after the batch that was given last. JSON can hold it."""
@@ -152,6 +166,7 @@ class Loader:
         Raises:
             DatasetError: The state is of another version, part or order of rows, or its position is invalid.
         """
+        check_state(state)
         for name, value in self._identity().items():
             if state.get(name) != value:
                 raise DatasetError(f"state: {name}: found {state.get(name)!r}, expected {value!r}")
@@ -159,6 +174,7 @@ class Loader:
             whole_number("state: epoch", state.get("epoch")),
             whole_number("state: position", state.get("position"), most=len(self)),
         )
+        self._current = object()
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -281,6 +297,16 @@ def _joined(batches: Sequence[Any]) -> Any:
             pa.array(range(batches[0].num_rows))
         )  # A slice would keep its window in memory.
     return pa.concat_batches(batches)
+
+
+def check_state(state: Any) -> None:
+    """Check that a state is a dict.
+
+    Raises:
+        DatasetError: It is not.
+    """
+    if not isinstance(state, Mapping):
+        raise DatasetError(f"state: found {state!r}, expected the dict that state_dict returned")
 
 
 def whole_number(name: str, value: Any, *, least: int = 0, most: int | None = None) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from orchestration.learning.datasets.loader import Loader, whole_number
+from orchestration.learning.datasets.loader import Loader, check_state, whole_number
 from orchestration.learning.datasets.manifest import DatasetError
 from orchestration.learning.datasets.shared_epoch import SharedEpoch
 from orchestration.learning.datasets.version import DatasetVersion
@@ -58,6 +58,7 @@ class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
             own = {"rank": _distributed.get_rank(), "world_size": _distributed.get_world_size()}
             options = {**own, **options}
         # Validate the arguments now, before workers start.
+        num_workers = whole_number("num_workers", num_workers)
         self._batches = sum(
             Loader(version, **options, worker=worker, workers=max(1, num_workers)).batches
             for worker in range(max(1, num_workers))
@@ -118,6 +119,7 @@ class TorchDataset(_data.IterableDataset):  # type: ignore[misc]
         Raises:
             DatasetError: The state has no epoch.
         """
+        check_state(state)
         epoch, is_only_epoch = whole_number("state: epoch", state.get("epoch")), len(state) == 1
         if is_only_epoch or _data.get_worker_info() is None:  # Each worker has its own state.
             self._epoch.number = epoch

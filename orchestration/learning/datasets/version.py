@@ -75,13 +75,23 @@ class DatasetVersion:
         """Its id."""
         return self.manifest.version
 
+    def _names(self, argument: str, names: Any) -> list[str]:
+        """One name or several as a list."""
+        found = [names] if isinstance(names, str) else list(names) if isinstance(names, Iterable) else [names]
+        for name in found:
+            if not isinstance(name, str):
+                raise DatasetError(
+                    f"{self.manifest.reference}: {argument}: found {name!r}, expected a name or several"
+                )
+        return found
+
     def shards(self, split: str | Sequence[str] | None = None) -> list[Shard]:
         """The files of some splits, or of all, in order.
 
         Raises:
             DatasetError: There is no such split, or none is named.
         """
-        wanted = {split} if isinstance(split, str) else None if split is None else set(split)
+        wanted = None if split is None else set(self._names("split", split))
         if wanted is not None and not wanted:
             raise DatasetError(
                 f"{self.manifest.reference}: split: found none, expected some of "
@@ -104,7 +114,7 @@ class DatasetVersion:
         have = self.manifest.column_names
         if names is None:
             return have
-        wanted = [names] if isinstance(names, str) else list(names)
+        wanted = self._names("columns", names)
         if not wanted or len(set(wanted)) < len(wanted):
             twice = ", ".join(sorted({name for name in wanted if wanted.count(name) > 1}))
             found = f"{twice} twice" if twice else "none"

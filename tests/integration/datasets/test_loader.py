@@ -1,7 +1,10 @@
 """Readers share the rows of an epoch: each row is given once, in an order that seed and epoch decide."""
 
+import json
+import re
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -164,19 +167,75 @@ def test_memory_holds_two_windows(version, tmp_path):
 
 def test_what_makes_no_sense_is_refused(version):
     for options, message in (
-        ({"rank": 2, "world_size": 2}, "rank: found 2 of 2, expected 0 to 1"),
-        ({"worker": -1}, "worker: found -1 of 1"),
+        ({"rank": 2, "world_size": 2}, "^rank: found 2, expected 0 to 1$"),
+        ({"worker": -1}, "^worker: found -1, expected 0"),
         ({"batch_size": 0}, "batch_size: found 0"),
         ({"seed": -1}, "seed: found -1"),
         ({"split": "later"}, "split: found later"),
+        ({"split": None}, "split: found None, expected a name"),
+        ({"split": [["train"]]}, r"split: found \['train'\], expected a name"),
+        ({"shuffle": "no"}, "^shuffle: found 'no', expected True or False"),
+        ({"check": None}, "^check: found None"),
+        *(
+            ({"rank": 0, "world_size": 1, name: value}, f"^{name}: found {re.escape(repr(value))}, expected")
+            for name in ("rank", "world_size", "worker", "workers", "batch_size", "shuffle_rows", "seed")
+            for value in (0.5, None, "1", True, -1)
+        ),
     ):
         with pytest.raises(DatasetError, match=message):
             reader(version, **options)
+    with pytest.raises(DatasetError, match="columns: found 3, expected a name"):
+        Loader(version, columns=3)
     state = reader(version, seed=1).state_dict()
     with pytest.raises(DatasetError, match="state: seed: found 1, expected 2"):
         reader(version, seed=2).load_state_dict(state)
     with pytest.raises(DatasetError, match="state: readers: found 1, expected 2"):
         reader(version, seed=1, world_size=2).load_state_dict(state)
+
+
+@pytest.mark.parametrize("state", [None, 3, [], "{}"])
+def test_a_state_that_is_no_dict_is_refused(version, state):
+    loader = reader(version)
+    before = loader.state_dict()
+    with pytest.raises(DatasetError, match=f"^state: found {re.escape(repr(state))}, expected the dict"):
+        loader.load_state_dict(state)
+    assert loader.state_dict() == before
+
+
+def test_numbers_of_numpy_give_the_same_order_and_a_state_for_json(version):
+    options = {"seed": 3, "batch_size": 500, "rank": 1, "world_size": 2, "shuffle_rows": 4096}
+    loader = reader(version, **{name: np.int64(value) for name, value in options.items()})
+    plain = reader(version, **options)
+    assert ids(loader) == ids(plain)
+    assert json.loads(json.dumps(loader.state_dict())) == plain.state_dict()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["epoch", "iter", "load", "next"]), st.integers(0, 3)), max_size=12)
+)
+def test_the_state_is_that_of_the_iterator_created_last(version, steps):
+    loader = reader(version, batch_size=900)
+    iterators, state, current = [], loader.state_dict(), None
+    for action, number in steps:
+        if action == "epoch":
+            iterators.append(loader.epoch(number))
+            state, current = {**state, "epoch": number, "position": 0}, len(iterators) - 1
+        elif action == "iter":
+            iterators.append(iter(loader))
+            current = len(iterators) - 1
+        elif action == "load":
+            state, current = {**state, "epoch": number, "position": 17}, None
+            loader.load_state_dict(state)
+        elif iterators:
+            chosen = number % len(iterators)
+            batch = next(iterators[chosen], None)
+            if chosen == current:
+                ends = {"epoch": state["epoch"] + 1, "position": 0}
+                given_rows = {} if batch is None else {"position": state["position"] + batch.num_rows}
+                state = {**state, **(ends if batch is None else given_rows)}
+                current = None if batch is None else current
+        assert loader.state_dict() == state
 
 
 def test_pytorch_is_needed_by_who_asks_for_it_only(monkeypatch):

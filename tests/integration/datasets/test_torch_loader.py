@@ -97,6 +97,7 @@ def test_invalid_arguments_are_refused_when_the_dataset_is_created(torch_loader,
         ({"split": []}, "split: found none"),
         ({"worker": 0}, "expected neither: the DataLoader sets them"),
         ({"batch_size": 0}, "batch_size: found 0"),
+        ({"num_workers": 0.5}, "num_workers: found 0.5"),
     ):
         with pytest.raises(DatasetError, match=message):
             torch_loader.TorchDataset(version, **options)
@@ -106,3 +107,5 @@ def test_invalid_arguments_are_refused_when_the_dataset_is_created(torch_loader,
             dataset.set_epoch(epoch)
     with pytest.raises(DatasetError, match="state: epoch: found None"):
         dataset.load_state_dict({"position": 3})
+    with pytest.raises(DatasetError, match="state: found None, expected the dict"):
+        dataset.load_state_dict(None)

@@ -143,6 +143,85 @@ def test_a_table_that_was_emptied_fails_instead_of_emptying_raw(
     assert len(ground.rows()) == 2
 
 
+@pytest.mark.parametrize(
+    ("kind", "first", "endless", "later"),
+    [
+        ("double", "1.5", ("'nan'", "'infinity'", "'-infinity'"), "2.5"),
+        ("timestamptz", "'2024-01-01 00:00:00Z'", ("'infinity'", "'-infinity'"), "'2024-02-01 00:00:00Z'"),
+        ("date", "'2024-01-01'", ("'infinity'", "'-infinity'"), "'2024-02-01'"),
+        ("bigint", "1", (), "2"),
+    ],
+)
+def test_rows_whose_cursor_has_no_place_in_the_order_are_read_each_time_and_stop_none(
+    ground: Ground, database: tuple[str, Execute], kind: str, first: str, endless: tuple[str, ...], later: str
+) -> None:
+    uri, run = database
+    is_sqlite = uri.startswith("sqlite")
+    run(f"create table t (k text, v text, c {'blob' if is_sqlite else kind.replace('double', 'float8')})")
+    table = readings(uri, columns={"k": "varchar", "v": "varchar", "c": kind}, cursor="c")
+    run(f"insert into t values ('first', 'x', {first})")
+    ground.land(table)
+    for number, cursor in enumerate(("null", *endless)):
+        run(f"insert into t values ('{number}', 'x', {cursor})")
+    ground.land(table)
+    assert ground.land(table).landings == []
+    run(f"update t set v = 'y' where k <> 'first'; insert into t values ('later', 'y', {later})")
+    for _ in range(2):
+        ground.land(table)
+        expected = [(str(number), "y") for number in range(1 + len(endless))]
+        assert sorted(ground.rows("k, v")) == [*expected, ("first", "x"), ("later", "y")]
+
+
+def test_a_null_in_a_key_equals_another_null(ground: Ground, database: tuple[str, Execute]) -> None:
+    uri, run = database
+    run("create table t (k text, part text, v text, c bigint)")
+    run(
+        "insert into t values (null, 'p', 'x', 1), ('a', null, 'x', 1), ('a', 'p', 'x', 1), (null, null, 'x', 1)"
+    )
+    columns = {"k": "varchar", "part": "varchar", "v": "varchar", "c": "bigint"}
+    table = readings(uri, columns=columns, cursor="c", primary_key=("k", "part"))
+    for number, value in enumerate("xyz", 1):
+        run(f"update t set v = '{value}', c = {number} where part = 'p' or k is null")
+        ground.land(table)
+        assert sorted(ground.rows("coalesce(k, '-'), coalesce(part, '-'), v")) == [
+            ("-", "-", value), ("-", "p", value), ("a", "-", "x"), ("a", "p", value),
+        ]  # fmt: skip
+
+
+def test_quarantine_of_one_day_of_a_table_stays_when_another_day_lands(
+    ground: Ground, database: tuple[str, Execute]
+) -> None:
+    uri, run = database
+    run("create table t (id text, changed timestamp, name text)")
+    run("insert into t values ('x', '2024-01-01 10:00:00', 'a'), ('2', '2024-01-02 10:00:00', 'b')")
+    table = readings(uri, event_time="changed", partition=PARTITION, max_quarantined_share=1.0)
+    for window in (days(1), days(2)):
+        ground.land(table, window)
+        assert [column for _, column, _, _ in ground.quarantine()] == ["id"]
+    run("update t set id = '1' where id = 'x'")
+    ground.land(table, days(1))
+    assert (ground.quarantine(), sorted(ground.rows("id"))) == ([], [(1,), (2,)])
+
+
+def test_text_of_sqlite_that_is_not_utf8_goes_to_quarantine(ground: Ground) -> None:
+    path = ground.root / "source.db"
+    with closing(sqlite3.connect(path)) as con:
+        con.execute("create table t (id integer, v)")
+        for number, value in enumerate(["fffe", "61ff62", "c3", "6100e282ac", "", "ff"]):
+            kind = "blob" if value == "ff" else "text"
+            con.execute(f"insert into t values ({number}, cast(x'{value}' as {kind}))")
+        con.executescript("insert into t values (6, null), (7, 7), (8, 0.1), (9, 'tff')")
+    columns = {"id": "integer", "v": "varchar"}
+    ground.land(readings(f"sqlite://{path}", columns=columns, max_quarantined_share=0.5))
+    assert sorted(ground.rows("id, v")) == [
+        (3, "a\0€"), (4, ""), (6, None), (7, "7"), (8, "0.10000000000000001"), (9, "tff"),
+    ]  # fmt: skip
+    found = [(column, reason) for _, column, reason, _ in ground.quarantine()]
+    assert [column for column, _ in found] == ["v"] * 4
+    assert all("expected text in UTF-8" in reason for _, reason in found)
+    assert [bytes_ in found[i][1] for i, bytes_ in enumerate(["FFFE", "61FF62", "C3", "FF"])] == [True] * 4
+
+
 def test_instants_of_postgres_keep_their_zone_whatever_the_server_writes(
     ground: Ground, postgres_url: str
 ) -> None:

@@ -2,16 +2,17 @@
 
 import random
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchestration.declarations import Partition
 from orchestration.ingestion.faults import IngestFault
 from orchestration.lakehouse import content_hash
-from tests.integration.ingestion.landing_ground import ALL, Ground, days
+from tests.integration.ingestion.landing_ground import ALL, Ground, days, source_table
 
 LATER = datetime(2024, 3, 1, tzinfo=UTC)
 
@@ -209,6 +210,95 @@ def test_a_changed_declaration_reads_the_same_file_again_and_makes_no_row_late(g
     ground.land(table, ALL, LATER)
     ground.land(ground.daily(), ALL)
     assert ground.rows("id, name, _late_at") == [(1, "a", None), (2, "b", LATER)]
+
+
+@pytest.mark.parametrize("uri", ["drop/", "drop/in.csv"])
+def test_a_file_put_back_takes_its_rows_out_of_every_day(ground: Ground, uri: str) -> None:
+    first, second = file_of((1, 1, "a")), file_of((2, 2, "b"))
+    for content in (first, second, first, second):
+        ground.put("drop/in.csv", content)
+        for window in (days(1), days(2)):
+            ground.land(ground.daily(uri=uri), window)
+        assert ground.rows("id") == [(int(content.splitlines()[1][0]),)]
+    assert [ground.land(ground.daily(uri=uri), window).landings for window in (days(1), days(2))] == [[], []]
+
+
+def test_a_uri_put_back_lands_its_file_again(ground: Ground) -> None:
+    ground.put("a.csv", file_of((1, 1, "a")))
+    ground.put("b.csv", file_of((2, 2, "b")))
+    for number, name in ((1, "a"), (2, "b"), (1, "a")):
+        ground.land(ground.daily(uri=f"{name}.csv"), ALL)
+        assert ground.rows("id") == [(number,)]
+
+
+def test_the_first_day_of_open_partitions_lands_from_a_file_of_more_days(ground: Ground) -> None:
+    table = ground.csv(event_time="at", partition=Partition(frequency="daily", start=date(2024, 1, 1)))
+    ground.put("in.csv", file_of((1, 1, "a"), (2, 2, "b")))
+    for day in (1, 2):
+        ground.land(table, days(day))
+        assert ground.rows("id") == [(number,) for number in range(1, day + 1)]
+
+
+def test_a_file_emptied_again_is_refused_like_the_first_time(ground: Ground) -> None:
+    table = ground.csv(uri="drop/")
+    ground.put("drop/a.csv", file_of((1, 1, "a")))
+    ground.put("drop/b.csv", file_of())
+    ground.land(table)
+    ground.put("drop/b.csv", file_of((2, 2, "b")))
+    ground.land(table)
+    ground.put("drop/b.csv", file_of())
+    for _ in range(2):
+        with pytest.raises(IngestFault, match=r"drop/b\.csv: found no rows, where it had rows before"):
+            ground.land(table)
+    assert ground.rows("id") == [(1,), (2,)]
+
+
+def test_quarantine_is_empty_once_a_file_is_put_back_or_read_in_another_way(ground: Ground) -> None:
+    table = ground.csv(max_quarantined_share=1.0)
+    good, bad = file_of((1, 1, "a"), (2, 2, "b")), file_of((1, 1, "a"), (2, 2, "b")).replace("2,", "n,", 1)
+    for content in (good, bad, good):
+        ground.put("in.csv", content)
+        ground.land(table)
+        assert len(ground.quarantine()) == (content == bad)
+    ground.put("in.csv", bad)
+    ground.land(table)
+    assert len(ground.quarantine()) == 1
+    ground.land(ground.csv(max_quarantined_share=1.0, null_values=("n",)))
+    assert (ground.quarantine(), ground.rows("id")) == ([], [(1,), (None,)])
+
+
+@pytest.mark.parametrize(
+    ("data_type", "held", "delivered"),
+    [
+        ("double", "0.0", "-0.0"),
+        ("float", "-0.0", "0.0"),
+        ("double[]", "[0.0]", "[-0.0]"),
+        ("struct(a float)", '{"a": 0.0}', '{"a": -0.0}'),
+    ],
+)
+def test_a_value_that_only_compares_as_equal_takes_the_place_of_the_other(
+    ground: Ground, data_type: str, held: str, delivered: str
+) -> None:
+    table = source_table({"id": "integer", "v": data_type}, uri="in.csv", format="csv", delimiter="|")
+    shown = []
+    for cell in (held, delivered):
+        quoted = cell.replace('"', '""')
+        ground.put("in.csv", f'id|v\n1|"{quoted}"\n2|"{held.replace(chr(34), chr(34) * 2)}"\n')
+        (landing,) = ground.land(table).landings
+        shown.append(ground.rows("id, v::varchar"))
+    assert (landing.rows, landing.removed, landing.unchanged) == (1, 1, 1)
+    (old, same), (new, still) = sorted(shown[0]), sorted(shown[1])
+    assert same == still
+    assert old != new
+
+
+def test_a_column_named_id_does_not_decide_which_rows_go(ground: Ground) -> None:
+    table = source_table({"_id": "bigint", "v": "varchar"}, uri="drop/", format="csv")
+    ground.put("drop/a.csv", "_id,v\n5,a\n6,a\n7,a\n")
+    for value in ("old", "new"):
+        ground.put("drop/b.csv", f"_id,v\n0,{value}\n2,same\n")
+        ground.land(table)
+    assert sorted(ground.rows("_id, v")) == [(0, "new"), (2, "same"), (5, "a"), (6, "a"), (7, "a")]
 
 
 ROWS = st.lists(

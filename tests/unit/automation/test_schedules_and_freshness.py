@@ -10,8 +10,7 @@ import pytest
 from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from orchestration.automation.freshness import (
-    DAILY_LIMITS,
-    REFERENCE_LIMITS,
+    UPKEEP_LIMITS,
     Measurement,
     build_freshness_checks,
     judge,
@@ -272,17 +271,18 @@ def windows(
     return policy.warn_window and policy.warn_window.to_timedelta(), policy.fail_window.to_timedelta()
 
 
-def test_on_the_wall_clock_a_policy_has_the_declared_windows_or_those_of_the_partitions() -> None:
+def test_on_the_wall_clock_a_table_has_the_policy_that_it_declares_and_no_other() -> None:
     days = partitions_def(DAYS, REPLAY)
     assert windows("raw/a", Clock(), days) == (timedelta(hours=6), timedelta(days=2))
-    assert windows("raw/b", Clock(), days) == DAILY_LIMITS
-    assert windows("quality/report", Clock()) == REFERENCE_LIMITS
+    assert windows("raw/b", Clock(), days) is None
+    assert windows("quality/report", Clock()) is None
+    assert windows("operations/upkeep", Clock()) == UPKEEP_LIMITS
 
 
 def test_on_the_replay_clock_only_upkeep_has_a_policy() -> None:
     assert windows("raw/a", REPLAY) is None
     assert windows("quality/report", REPLAY) is None
-    assert windows("operations/upkeep", REPLAY) == REFERENCE_LIMITS
+    assert windows("operations/upkeep", REPLAY) == UPKEEP_LIMITS
 
 
 def test_what_is_rebuilt_at_an_age_is_stale_after_it_and_what_is_not_never_is() -> None:

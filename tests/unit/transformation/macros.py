@@ -31,6 +31,7 @@ def rolling_sums() -> Callable[..., str]:
     """The macro of that name, for a run without a window."""
     macros = load_macros(
         "rolling_sums.sql",
+        "point_in_time_join.sql",
         model=SimpleNamespace(original_file_path="models/features/m.sql"),
         run_window=lambda: None,
         in_run_window=lambda instant: "true",

@@ -47,11 +47,12 @@ TYPES = [
     *(f"u{name}" for name in BITS if name != "hugeint"),
     *(f"decimal({width},{scale})" for width, scale in SHAPES),
 ]
+ODD_NAMES = ("e", "order", "two words", "O'Brien", "entered_at", "Event")
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from("ab"),
         st.integers(0, 12),  # half hours after noon, when it happened
-        st.integers(-1, 8),  # half hours after that, when it was known
+        st.none() | st.integers(-1, 8),  # half hours after that, when it was known, if it was
         st.integers(0, 2**30),  # picks the value
         st.booleans(),  # whether it was taken back later
     ),
@@ -66,20 +67,31 @@ def _expected(events: list[tuple[Any, ...]], entity: str, instant: datetime, len
             (
                 Decimal(value)
                 for of, event_at, known_at, value in events
-                if of == entity and value is not None and instant - length < event_at <= instant >= known_at
+                if of == entity and value is not None and known_at is not None
+                if instant - length < event_at <= instant >= known_at
             ),
             Decimal(0),
         )
 
 
-def _query(con: duckdb.DuckDBPyConnection, data_type: str, events: list[tuple[Any, ...]]) -> Any:
+def _query(
+    con: duckdb.DuckDBPyConnection,
+    data_type: str,
+    events: list[tuple[Any, ...]],
+    *,
+    windows: tuple[str, ...] = ("1h", "3h"),
+    entity: str = "e",
+    measure: str = "m",
+) -> Any:
     con.execute(
-        f"create or replace table events (e varchar, event_at timestamptz, known_at timestamptz, m {data_type})"
+        f'create or replace table events ("{entity}" varchar, event_at timestamptz, known_at timestamptz, '
+        f'"{measure}" {data_type})'
     )
     if events:
         con.executemany("insert into events values (?, ?, ?, ?)", events)
-    ctes = ROLLING_SUMS("events", ["e"], ["m"], LENGTHS)
-    return con.execute(f"with {ctes} select e, known_at, m_1h, m_3h, typeof(m_3h) from swept")
+    ctes = ROLLING_SUMS("events", [entity], [measure], {name: LENGTHS[name] for name in windows})
+    one, three = f'"{measure}_1h"', f'"{measure}_3h"'
+    return con.execute(f'with {ctes} select "{entity}", known_at, {one}, {three}, typeof({three}) from swept')
 
 
 @pytest.fixture(scope="module")
@@ -97,18 +109,24 @@ def test_a_sum_has_every_digit(con: duckdb.DuckDBPyConnection, data_type: str, d
     events = []
     for entity, half_hours, delay, _, is_taken_back in data.draw(EVENTS):
         event_at = NOON + half_hours * HOUR / 2
-        known_at, value = event_at + delay * HOUR / 2, data.draw(strategy)
+        known_at, value = None if delay is None else event_at + delay * HOUR / 2, data.draw(strategy)
         events.append((entity, event_at, known_at, value))
         # A retraction: the same event with the opposite value, known later.
-        if is_taken_back and value is not None and data_type in {"integer", "decimal(9,2)", "decimal(18,3)"}:
+        is_known = known_at is not None and value is not None
+        if is_taken_back and is_known and data_type in {"integer", "decimal(9,2)", "decimal(18,3)"}:
             opposite = -value if value != -(2**31) else value
             events.append((entity, event_at, known_at + HOUR, opposite))
-    rows = _query(con, data_type, events).fetchall()
+    windows = data.draw(st.permutations(("1h", "3h")))
+    names = {"entity": data.draw(st.sampled_from(ODD_NAMES)), "measure": data.draw(st.sampled_from("mn"))}
+    if data.draw(st.booleans()):
+        names = {"entity": names["measure"], "measure": names["entity"]}
+    rows = _query(con, data_type, events, windows=tuple(windows), **names).fetchall()
     for entity, instant, one, three, kind in rows:
         assert kind == _sum_type(data_type)
         assert Decimal(one) == _expected(events, entity, instant, WINDOWS["1h"])
         assert Decimal(three) == _expected(events, entity, instant, WINDOWS["3h"])
-    entering = {(e, max(at, known)) for e, at, known, _ in events if max(at, known) < at + WINDOWS["3h"]}
+    known_events = [(e, at, max(at, known)) for e, at, known, _ in events if known is not None]
+    entering = {(e, entered) for e, at, entered in known_events if entered < at + WINDOWS["3h"]}
     assert entering <= {(entity, instant) for entity, instant, *_ in rows}
 
 
