@@ -67,7 +67,7 @@ def _selected(
     if select is None:
         return keys
     groups = {spec.group_name for spec in repository.asset_graph.asset_nodes}
-    for name in re.findall(r"\bgroup:\"?([\w/-]+)", select):
+    for name in re.findall(r"\bgroup:\"?([\w/-]+)(?![\w/*-])", select):
         if name not in groups:
             known = ", ".join(sorted(filter(None, groups)))
             raise UsageFault(f"--select {select}: found group {name}, expected one of {known}")

@@ -109,6 +109,16 @@ def test_a_failed_blocking_check_stops_the_run_and_says_where_to_look(
     assert "Up to date" not in again.said
 
 
+def test_a_selection_of_an_unknown_group_is_refused_whatever_else_it_selects(
+    tmp_path: Path, water_project: Path
+) -> None:
+    works = make_water_works(tmp_path, days=1, parsed=water_project)
+    process = run(works, "select", "--select", "group:raw or group:online_store")
+    assert process.end(100) != 0
+    assert "found group online_store, expected one of " in process.said
+    assert " raw, " in process.said
+
+
 def test_a_run_that_withheld_a_promotion_says_so_and_is_not_up_to_date(
     tmp_path: Path, water_project: Path
 ) -> None:
