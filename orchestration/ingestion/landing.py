@@ -148,8 +148,9 @@ class _Attempt:
         count = self._write_good(faulty)
         landed = count.added + count.unchanged
         if faulty is None and not _is_all(reading, landed):
-            # Of a file that landed for the first time, the rows that are there now have its numbers.
-            faulty = self._collect(self._raw.numbers(self._stamp) if is_first else None)
+            # Of a file that landed for the first time, all good rows are there now, with its numbers.
+            is_known = is_first and holds_all(self._table, self._window)
+            faulty = self._collect(self._raw.numbers(self._stamp) if is_known else None)
         first, last = self._span() if self._terms.needs_span else (None, None)
         return self._account(count, landed, faulty, had_rows, first, last)
 

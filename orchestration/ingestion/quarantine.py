@@ -80,7 +80,7 @@ def collect(
         table: The source table.
         reading: The delivery.
         first_line: The line number of the first row.
-        good: A select of the numbers of rows that are known to be readable, to save their casts.
+        good: A select of the numbers of all readable rows, where they are known: the others need no casts.
 
     Raises:
         IngestFault: There are more than can be kept.
@@ -88,11 +88,14 @@ def collect(
     at, outside = EventTime.of(table), _outside(table) or "false"
     day, event = ("null::date", "null") if at is None else (at.day, at.column)
     lists = "".join(f", {cells}" for cells in reading.fault_columns())
+    rows, bad = reading.careful_rows(), bad_row(table)
+    if good is not None:
+        rows, bad = reading.other_rows(good, {table.ingest.event_time or ""}), "true"
     con.execute(
         f"create or replace temp table _suspects as select _gw_n, _gw_broken, {outside} as _is_outside, "
         f"{event}::varchar as _event, left({reading.raw_text}, {MAX_RAW_TEXT}) as raw_text, "
-        f"{day} as partition_day{lists} from ({reading.careful_rows(good)}) "
-        f"where not _gw_skip and {bad_row(table)} limit {MAX_REJECTS + 1}"
+        f"{day} as partition_day{lists} from ({rows}) "
+        f"where not _gw_skip and {bad} limit {MAX_REJECTS + 1}"
     )
     con.execute(f"create or replace temp table _faults as {reading.faults_of_cells()}")
     more = _fault_outside(table)

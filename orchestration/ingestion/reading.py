@@ -4,7 +4,7 @@ What belongs here: turning delivered cells into values, numbers and faults. What
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -79,20 +79,26 @@ class Reading:
         values = self._values(source, more)
         return f"select *, {self.ordinal} as _gw_n from (select {columns} from ({values}))"
 
-    def careful_rows(self, good: str | None = None) -> str:
-        """``rows`` with ``_gw_broken`` and the columns that ``raw_text`` and ``fault_columns`` read.
-
-        Args:
-            good: A select of numbers of rows to leave out, before their cells are cast.
-        """
+    def careful_rows(self) -> str:
+        """``rows`` with ``_gw_broken`` and the columns that ``raw_text`` and ``fault_columns`` read."""
         source = f"select *, {self.ordinal} as _gw_n from ({self.careful_cells})"
-        if good is not None:
-            source = f"from ({source}) where _gw_n not in ({good})"
         more = ["_gw_broken", *self._delivered(), "_gw_n"]
         columns = ", ".join(
             [*map(identifier, self.casts), f"{self._is_bad()} as _gw_bad", "_gw_skip", *self._cells(), *more]
         )
         return f"select {columns} from ({self._values(source, more)})"
+
+    def other_rows(self, good: str, names: Collection[str]) -> str:
+        """``careful_rows`` without those of some numbers, and with the values of a few columns only.
+
+        Args:
+            good: A select of the numbers of rows to leave out.
+            names: The columns.
+        """
+        source = f"select *, {self.ordinal} as _gw_n from ({self.careful_cells})"
+        return self._values(
+            f"from ({source}) where _gw_n not in ({good})", ["_gw_broken", *self._delivered(), "_gw_n"], names
+        )
 
     @property
     def is_numbered_by_scan(self) -> bool:
@@ -104,7 +110,7 @@ class Reading:
         """Whether a text file has a NUL byte."""
         return self.facts is not None and self.facts.has_nul
 
-    def _values(self, source: str, more: Sequence[str]) -> str:
+    def _values(self, source: str, more: Sequence[str], names: Collection[str] | None = None) -> str:
         """Values by column name, and the cells that they come from as ``_gw_c0`` and so on.
 
         Values are checked one level above: in one level the planning time would grow with the square of the
@@ -113,6 +119,7 @@ class Reading:
         values = [
             f"{cast.value.replace(CELL, identifier(name))} as {identifier(name)}"
             for name, cast in self.casts.items()
+            if names is None or name in names
         ]
         cells = [
             f"{identifier(name)} as {cell}" for name, cell in zip(self.casts, self._cells(), strict=True)

@@ -176,7 +176,8 @@ def test_a_bad_file_of_a_folder_is_refused_with_its_reason_and_the_others_land(g
     ground.put("drop/bb.csv", "no,such\n1,2\n")
     for _ in range(2):
         with pytest.raises(
-            IngestFault, match=r"2 refused files, 3 others(?s:.*)drop/b\.csv(?s:.*)drop/bb\.csv"
+            IngestFault,
+            match=r"2 refused files \(see ops\.landings\), 3 others(?s:.*)drop/b\.csv(?s:.*)drop/bb\.csv",
         ):
             ground.land(ground.daily(uri="drop"), ALL)
     assert ground.rows("name, _late_at") == [("a", None), ("c", None), ("d", None)]
