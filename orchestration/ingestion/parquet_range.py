@@ -66,14 +66,17 @@ def _range(kind: dict[str, object]) -> _Range | None:
     return _Range(-(-_LEAST_MICROS // factor), _ENDLESS // factor, f"{unit} since 1970-01-01", text, endless)
 
 
-def _suspects(file: parquet.ParquetFile) -> Iterator[tuple[str, bool, _Range]]:
+def _suspects(file: parquet.ParquetFile, columns: Collection[str]) -> Iterator[tuple[str, bool, _Range]]:
     """The columns whose statistics do not exclude such values, and whether they are nested."""
     metadata = file.metadata
     for at in range(metadata.num_columns):
         leaf = file.schema.column(at)
         kind = json.loads(leaf.logical_type.to_json())
         limits = _range(kind) if isinstance(kind, dict) else None
-        if limits is None:
+        # A name may hold a point, which also joins the names on the path to a nested leaf.
+        column = leaf.path if leaf.path in columns else None
+        column = column or next((c for c in columns if leaf.path.startswith(f"{c}.")), None)
+        if limits is None or column is None:
             continue
         for group in range(metadata.num_row_groups):
             found = metadata.row_group(group).column(at).statistics
@@ -82,7 +85,7 @@ def _suspects(file: parquet.ParquetFile) -> Iterator[tuple[str, bool, _Range]]:
             else:
                 is_within = limits.least <= found.min_raw and found.max_raw <= limits.most
             if not is_within:
-                yield leaf.path.split(".")[0], "." in leaf.path, limits
+                yield column, column != leaf.path, limits
                 break
 
 
@@ -118,9 +121,7 @@ def beyond_range(
     """
     tables: dict[str, str] = {}
     with parquet.ParquetFile(path) as file:
-        for column, is_nested, limits in list(_suspects(file)):
-            if column not in columns:
-                continue
+        for column, is_nested, limits in list(_suspects(file, columns)):
             if is_nested:
                 # Statistics of one leaf: the values themselves are inside lists, structs and maps.
                 raise IngestFault(

@@ -42,7 +42,7 @@ class TableRun:
     """Lands what is new in a table.
 
     With a cursor, rows are read from the highest landed cursor value on, that value included: rows that
-    were committed later with the same value are found and told apart by content. Rows whose cursor is null,
+    were committed later with the same value are found, and compared by content. Rows whose cursor is null,
     NaN or infinite are read each time, and are no highest value. Rows committed later
     with a *lower* value are not found, and neither are deletions; a run without a cursor finds both.
     """

@@ -53,7 +53,7 @@ class Loader:
     """The rows of one reader, epoch after epoch, as Arrow record batches.
 
     Iterating gives the epoch it stands in from the row it stands at, and then stands at the next epoch.
-    ``state_dict`` tells where it stands, ``load_state_dict`` goes there. Several iterators may be open; each
+    ``state_dict`` gives its position, ``load_state_dict`` restores it. Several iterators may be open; each
     gives its own rows, and the state is that of the last one created since ``load_state_dict``.
     """
 

@@ -235,6 +235,15 @@ def test_parquet_values_beyond_the_range_go_to_quarantine(ground: Ground, name: 
             )
 
 
+def test_a_value_beyond_the_range_is_found_in_a_column_whose_name_has_a_point(ground: Ground) -> None:
+    days = pa.array([-(2**31), 0], pa.int32()).view(pa.date32())
+    put_parquet(ground, id=pa.array([1, 2], pa.int32()), **{"a.b": days})
+    columns = {"id": "integer", "a.b": "date"}
+    ground.land(source_table(columns, uri="in.parquet", format="parquet", max_quarantined_share=1.0))
+    assert ground.rows('id, "a.b"') == [(2, date(1970, 1, 1))]
+    assert [(line, column) for line, column, _, _ in ground.quarantine()] == [(1, "a.b")]
+
+
 def test_a_value_beyond_the_range_inside_a_nested_column_is_refused(ground: Ground) -> None:
     days = pa.array([-(2**31)], pa.int32()).view(pa.date32())
     put_parquet(

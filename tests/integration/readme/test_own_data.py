@@ -82,12 +82,12 @@ def test_a_clock_left_before_the_data_stops_the_load_and_says_what_to_set(settin
     left = settings.model_copy(update={"replay_at": datetime(2014, 1, 1, 5, tzinfo=UTC)})
     with pytest.raises(DeclarationError) as refused:
         run_command(left, None, None, None, force=False)
-    told = str(refused.value)
+    message = str(refused.value)
     assert (
         "models/raw/sources.yml: sources.raw.orders.config.meta.ingest.partition.start: found 2024-01-01"
-        in told
+        in message
     )
-    assert "the replay clock, which is set to 2014-01-01 05:00 UTC: set GROUNDWORK_CLOCK=wall" in told
+    assert "the replay clock, which is set to 2014-01-01 05:00 UTC: set GROUNDWORK_CLOCK=wall" in message
 
 
 def test_a_mistake_is_told_as_printed(recorded):
