@@ -78,6 +78,8 @@ def _bad_names(columns: Sequence[DeclaredColumn], file: str, key: str) -> Iterat
     before: dict[str, str] = {}
     for column in columns:
         name, place = column.name, f"{file}: {key}.columns.{column.name}"
+        if not name.strip():
+            yield f"{place}: found an empty name, expected the name of a column"
         if folded(name) in RESERVED_NAMES:
             yield f"{place}: found a reserved name, expected none of {', '.join(RESERVED_NAMES)}"
         if folded(name).startswith(RESERVED_PREFIX):

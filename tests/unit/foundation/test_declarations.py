@@ -292,6 +292,13 @@ def test_an_encoding_that_python_lacks_is_refused():
     assert "encoding 'rot13' is no encoding of text that Python has" in the_fault(sources=[changed])
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_refused(name):
+    declared = source()
+    declared["columns"][name] = column(name, "varchar")
+    assert f"sources.raw.orders.columns.{name}: found an empty name" in the_fault(sources=[declared])
+
+
 @pytest.mark.parametrize("name", ["rowid", "_Run_Id", "_gw_n", "_GW_anything"])
 def test_names_that_landing_needs_are_refused(name):
     declared = source()
